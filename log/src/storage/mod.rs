@@ -1,0 +1,1 @@
+//! Segments, their indexes, the partition log, recovery and retention.

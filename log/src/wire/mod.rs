@@ -1,0 +1,1 @@
+//! The messages of the Kafka protocol, sans-IO, and the one catalogue of API versions.
