@@ -5,5 +5,9 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+mod error;
 pub mod functions;
+pub mod parse;
 pub mod plan;
+
+pub use error::{Place, SqlError, SqlState};

@@ -61,7 +61,7 @@ messages! {
         error_code: i16 [7..], ignorable;
         session_id: i32 [7..];
         responses: Vec<FetchableTopicResponse>;
-        node_endpoints: Vec<FetchNodeEndpoint> [16.., tag 0];
+        node_endpoints: Vec<FetchNodeEndpoint> [16.., tag 0], ignorable;
     }
 
     /// What was read of one topic.
@@ -87,7 +87,7 @@ messages! {
         last_stable_offset: i64 = -1;
         log_start_offset: i64 [5..] = -1, ignorable;
         diverging_epoch: EpochEndOffset [12.., tag 0];
-        current_leader: FetchLeaderIdAndEpoch [12.., tag 1];
+        current_leader: FetchLeaderIdAndEpoch [12.., tag 1], ignorable;
         snapshot_id: SnapshotId [12.., tag 2];
         aborted_transactions: Option<Vec<AbortedTransaction>>;
         preferred_read_replica: i32 [11..] = -1;

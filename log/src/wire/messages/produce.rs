@@ -32,7 +32,7 @@ messages! {
     response ProduceResponse(Produce) {
         responses: Vec<TopicProduceResponse>;
         throttle_time_ms: i32;
-        node_endpoints: Vec<ProduceNodeEndpoint> [10.., tag 0];
+        node_endpoints: Vec<ProduceNodeEndpoint> [10.., tag 0], ignorable;
     }
 
     /// The answer for one topic.
@@ -59,7 +59,7 @@ messages! {
         log_start_offset: i64 [5..] = -1, ignorable;
         record_errors: Vec<BatchIndexAndErrorMessage> [8..], ignorable;
         error_message: Option<Str> [8..] = None, ignorable;
-        current_leader: ProduceLeaderIdAndEpoch [10.., tag 0];
+        current_leader: ProduceLeaderIdAndEpoch [10.., tag 0], ignorable;
     }
 
     /// A record that was refused.
