@@ -10,7 +10,6 @@ mod wire_support;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
-use thalweg_log::wire::codec::Field;
 use thalweg_log::wire::{ApiKey, Message, Problem, RequestHeader, WireError, messages as ours};
 use wire_support::Writer;
 
@@ -180,7 +179,7 @@ compare! {
     create_topics: CreateTopicsRequest CreateTopicsResponse;
     delete_topics: DeleteTopicsRequest DeleteTopicsResponse;
     delete_records: DeleteRecordsRequest DeleteRecordsResponse;
-    init_producer_id: InitProducerIdRequest ["enable_2_pc: false" "keep_prepared_txn: false"] InitProducerIdResponse;
+    init_producer_id: InitProducerIdRequest ["enable_2_pc: false" "keep_prepared_txn: false"] InitProducerIdResponse ["ongoing_txn_producer_id: -1" "ongoing_txn_producer_epoch: -1"];
     describe_configs: DescribeConfigsRequest DescribeConfigsResponse;
     create_partitions: CreatePartitionsRequest CreatePartitionsResponse;
     delete_groups: DeleteGroupsRequest DeleteGroupsResponse;

@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::codec::Encoder;
+use super::codec::{Encoder, Field};
 use super::error::{Problem, WireError};
 use super::messages::*;
+use super::schema::Kind;
 use super::{ApiKey, ApiRequest, Message, RequestHeader, ResponseHeader};
 
 macro_rules! apis {
@@ -26,6 +27,13 @@ macro_rules! apis {
         }
 
         impl Request {
+            /// The shape of an API's request.
+            pub const fn schema(api: ApiKey) -> Kind {
+                match api {
+                    $(ApiKey::$api => <$request as Field>::KIND,)*
+                }
+            }
+
             /// The API.
             pub fn api(&self) -> ApiKey {
                 match self {
@@ -56,6 +64,13 @@ macro_rules! apis {
         }
 
         impl Response {
+            /// The shape of an API's response.
+            pub const fn schema(api: ApiKey) -> Kind {
+                match api {
+                    $(ApiKey::$api => <$response as Field>::KIND,)*
+                }
+            }
+
             /// The API.
             pub fn api(&self) -> ApiKey {
                 match self {

@@ -175,7 +175,7 @@ impl Decoder {
                     return Err(Problem::TagSize { tag, size, left }.into());
                 }
             } else {
-                self.charge(size_of::<(u32, Bytes)>())?;
+                self.charge(unknown.next_push())?;
                 unknown.push(tag, value);
             }
         }
@@ -345,6 +345,15 @@ impl TaggedFields {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|fields| fields.is_empty())
+    }
+
+    /// At most what the next push takes in memory, a growing vector's spare room included.
+    fn next_push(&self) -> usize {
+        let entry = size_of::<(u32, Bytes)>();
+        match &self.0 {
+            None => size_of::<Vec<(u32, Bytes)>>() + 4 * entry,
+            Some(_) => 3 * entry,
+        }
     }
 
     /// Adds a field.

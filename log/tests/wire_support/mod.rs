@@ -1,6 +1,6 @@
 //! Random valid messages as bytes, made from the schema alone: neither codec under test takes part in it.
 
-#![allow(dead_code, reason = "each test uses its share")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its share")]
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
