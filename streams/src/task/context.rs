@@ -21,6 +21,7 @@ pub(crate) struct Core {
     /// Outputs trail their inputs until the flush.
     pub(crate) holds_outputs: bool,
     pub(crate) late: u64,
+    pub(crate) skipped: u64,
     pub(crate) max_cached: usize,
     pub(crate) max_pending: usize,
     pub(crate) error: Option<StreamsError>,
@@ -136,6 +137,12 @@ impl TaskContext<'_> {
     /// Counts `n` records that came too late.
     pub fn late_record(&mut self, n: u64) {
         self.core.late += n;
+    }
+
+    /// Counts `n` records that were skipped because they have no place in the computation:
+    /// a null key where one is grouped or joined by it, or bytes that cannot be read.
+    pub fn skipped_record(&mut self, n: u64) {
+        self.core.skipped += n;
     }
 
     /// Whether what may be unbounded should yield: the write-back cache or the output

@@ -122,6 +122,7 @@ impl Task {
                 wall_timer: NO_TIMER,
                 holds_outputs: false,
                 late: 0,
+                skipped: 0,
                 max_cached: options.max_cached_bytes,
                 max_pending: options.max_pending_bytes,
                 error: None,
@@ -153,6 +154,11 @@ impl Task {
     /// The task's times.
     pub fn time(&self) -> &TaskTime {
         &self.core.time
+    }
+
+    /// How many records were skipped because they have no place in the computation.
+    pub fn skipped_records(&self) -> u64 {
+        self.core.skipped
     }
 
     /// How many records came too late.

@@ -139,10 +139,14 @@ impl Default for TaskTime {
 }
 
 impl TaskTime {
-    /// Adds a source whose time comes from its records.
+    /// Adds a source whose time comes from its records. One whose idle timeout is zero
+    /// (a table) never holds time back, not even while it has data.
     pub fn add_own(&mut self, idle_timeout: Option<Duration>) {
         self.sources.push(SourceTime::Own {
-            channel: Channel::NEW,
+            channel: Channel {
+                idle: idle_timeout == Some(Duration::ZERO),
+                ..Channel::NEW
+            },
             idle_timeout,
             active_at: None,
         });
@@ -199,11 +203,15 @@ impl TaskTime {
     /// Raises the watermark of a source that takes its time from its records. For a
     /// repartition source nothing happens: its time comes from upstream.
     pub fn observe(&mut self, source: usize, watermark: i64) {
-        if let Some(SourceTime::Own { channel, .. }) = self.sources.get_mut(source)
+        if let Some(SourceTime::Own {
+            channel,
+            idle_timeout,
+            ..
+        }) = self.sources.get_mut(source)
             && (watermark > channel.watermark || channel.idle)
         {
             channel.watermark = channel.watermark.max(watermark);
-            channel.idle = false;
+            channel.idle = *idle_timeout == Some(Duration::ZERO);
             self.settle();
         }
     }
@@ -223,11 +231,13 @@ impl TaskTime {
     /// A source has data at hand: it is not idle, and its idle timeout starts anew.
     pub fn active(&mut self, source: usize, wall_clock: i64) {
         if let Some(SourceTime::Own {
-            channel, active_at, ..
+            channel,
+            active_at,
+            idle_timeout,
         }) = self.sources.get_mut(source)
         {
             *active_at = Some(wall_clock);
-            channel.idle = false;
+            channel.idle = *idle_timeout == Some(Duration::ZERO);
         }
     }
 
