@@ -59,6 +59,7 @@ fn plain(print: String, unknown_to_one: &[&str]) -> String {
         ("FetchNodeEndpoint", "NodeEndpoint"),
         ("ProduceLeaderIdAndEpoch", "LeaderIdAndEpoch"),
         ("FetchLeaderIdAndEpoch", "LeaderIdAndEpoch"),
+        ("ConsumerProtocolTopicPartition", "TopicPartition"),
         ("RequestCursor", "Cursor"),
         ("ResponseCursor", "Cursor"),
     ] {
@@ -187,6 +188,14 @@ compare! {
     offset_delete: OffsetDeleteRequest OffsetDeleteResponse;
     describe_cluster: DescribeClusterRequest DescribeClusterResponse;
     describe_topic_partitions: DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+}
+
+/// The other prefixes the two with the version inside its codec, or not at all; the bytes of the body agree.
+#[test]
+fn consumer_protocol() {
+    const NO: &[&str] = &[];
+    compare::<ours::ConsumerProtocolSubscription, theirs::ConsumerProtocolSubscription>(NO);
+    compare::<ours::ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>(NO);
 }
 
 #[test]

@@ -27,5 +27,5 @@ pub use codec::TaggedFields;
 pub use error::{Problem, WireError};
 pub use error_code::ErrorCode;
 pub use header::{RequestHeader, ResponseHeader};
-pub use message::{ApiMessage, ApiRequest, Message};
+pub use message::{ApiMessage, ApiRequest, Message, peek_version};
 pub use string::Str;

@@ -6,6 +6,7 @@
 //! if it is `ignorable`.
 
 mod api_versions;
+mod consumer_protocol;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -17,6 +18,7 @@ mod describe_groups;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod group_records;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
@@ -32,6 +34,7 @@ mod produce;
 mod sync_group;
 
 pub use api_versions::*;
+pub use consumer_protocol::*;
 pub use create_partitions::*;
 pub use create_topics::*;
 pub use delete_groups::*;
@@ -43,6 +46,7 @@ pub use describe_groups::*;
 pub use describe_topic_partitions::*;
 pub use fetch::*;
 pub use find_coordinator::*;
+pub use group_records::*;
 pub use heartbeat::*;
 pub use incremental_alter_configs::*;
 pub use init_producer_id::*;
