@@ -387,6 +387,26 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_does_not_hold_up_a_shutdown() {
+    let limits = Limits {
+        shutdown_grace: Duration::ZERO,
+        ..Default::default()
+    };
+    let mut server = Server::start(limits).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (input, output) = stream.into_split();
+    let mut writer = FrameWriter::new(output);
+    let header = RequestHeader::new(ApiKey::Fetch, 12, 0, None);
+    // Far more than the socket's buffers hold.
+    let request = request_frame(&header, &fetch(0, 64 << 20).into()).unwrap();
+    writer.write(request).await.unwrap();
+    server.handler.fetching.notified().await;
+    let _ = server.stop.take().unwrap().send(());
+    server.running.await.unwrap();
+    drop(input);
+}
+
+#[tokio::test]
 async fn shutting_down_ends_connections_and_what_they_wait_for() {
     let limits = Limits {
         shutdown_grace: Duration::ZERO,

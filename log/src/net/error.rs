@@ -66,6 +66,12 @@ pub enum NetError {
         /// How long it was tried.
         timeout: Duration,
     },
+    /// The other side does not take what is written to it.
+    #[error("the other side has not read its response for {waited:?} (connections.max.idle.ms)")]
+    NotReading {
+        /// How long it was tried.
+        waited: Duration,
+    },
     /// This side closed the connection.
     #[error("the connection was closed")]
     Closed,

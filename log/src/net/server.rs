@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{debug, error, warn};
 
 use super::frame::{FrameReader, FrameWriter, response_frame};
 use super::{NetError, Parts};
@@ -88,7 +88,10 @@ pub async fn serve<H: Handler>(
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                report(ended);
+                continue;
+            }
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -116,7 +119,16 @@ pub async fn serve<H: Handler>(
     }
     drop(listener);
     let _ = stop.send(true);
-    while connections.join_next().await.is_some() {}
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// A handler that panics takes its connection down, and no other.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a connection ended because its handler panicked");
+    }
 }
 
 /// Answers the requests of one connection until it ends or `stopped` turns true.
@@ -182,45 +194,58 @@ where
             };
             let Some(frame) = frame else { return Ok(()) };
             let mut stopped = self.stopped.clone();
-            let answer = Self::answer(self.handler, self.peer, frame);
             let deadline = async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
                 tokio::time::sleep(grace).await;
             };
-            let response = tokio::select! {
+            tokio::select! {
                 biased;
-                response = answer => response?,
+                done = self.answer(frame) => done?,
                 () = deadline => return Ok(()),
-            };
-            if let Some(response) = response {
-                self.writer.write(response).await?;
             }
         }
     }
 
-    /// The frame that answers a frame, if one does; an error closes the connection.
-    async fn answer(
-        handler: &H,
-        peer: SocketAddr,
-        frame: Bytes,
-    ) -> Result<Option<Parts>, NetError> {
-        let (mut header, body) = RequestHeader::decode(frame)?;
-        if header.api == ApiKey::ApiVersions && !header.api.versions().contains(header.version) {
-            // A client cannot know our versions before it has asked. It can read version 0 (KIP-511).
-            header.version = 0;
-            let request = ApiVersionsRequest::default().into();
-            let Some(mut response) = handler.handle(&header, request, peer).await else {
-                return Ok(None);
-            };
-            if let Response::ApiVersions(response) = &mut response {
-                response.error_code = ErrorCode::UnsupportedVersion.code();
-            }
-            return Ok(Some(response_frame(&header, &response)?));
-        }
-        let request = Request::decode(header.api, header.version, body)?;
-        match handler.handle(&header, request, peer).await {
-            Some(response) => Ok(Some(response_frame(&header, &response)?)),
-            None => Ok(None),
+    /// Handles one request and writes its response, if it has one.
+    async fn answer(&mut self, frame: Bytes) -> Result<(), NetError> {
+        let Some(response) = respond(self.handler, self.peer, frame).await? else {
+            return Ok(());
+        };
+        // A client that never reads is as good as an idle one.
+        let idle = self.limits.connections_max_idle;
+        match tokio::time::timeout(idle, self.writer.write(response)).await {
+            Ok(written) => written,
+            Err(_) => Err(NetError::NotReading { waited: idle }),
         }
     }
+}
+
+/// The frame that answers a frame, if one does; an error closes the connection.
+async fn respond<H: Handler + ?Sized>(
+    handler: &H,
+    peer: SocketAddr,
+    frame: Bytes,
+) -> Result<Option<Parts>, NetError> {
+    let (mut header, body) = RequestHeader::decode(frame)?;
+    let unsupported = !header.api.versions().contains(header.version);
+    let request = if unsupported && header.api == ApiKey::ApiVersions {
+        // A client cannot know our versions before it has asked. It can read version 0 (KIP-511).
+        header.version = 0;
+        ApiVersionsRequest::default().into()
+    } else {
+        Request::decode(header.api, header.version, body)?
+    };
+    let Some(mut response) = handler.handle(&header, request, peer).await else {
+        return Ok(None);
+    };
+    if let Response::ApiVersions(response) = &mut response
+        && unsupported
+    {
+        response.error_code = ErrorCode::UnsupportedVersion.code();
+    }
+    let frame = response_frame(&header, &response).inspect_err(|error| {
+        let (api, version) = (header.api, header.version);
+        error!(%peer, ?api, version, %error, "the handler's response does not fit the version");
+    })?;
+    Ok(Some(frame))
 }
