@@ -311,7 +311,7 @@ impl Task {
     fn choose(&mut self) -> Result<Option<(usize, i64)>, StreamsError> {
         let wall_clock = self.core.wall_clock;
         let mut best: Option<(i64, usize)> = None;
-        let mut second = i64::MAX;
+        let mut second: Option<(i64, usize)> = None;
         let mut free: Option<(i64, usize)> = None;
         let mut must_wait = false;
         for queue in &mut self.inputs {
@@ -326,15 +326,16 @@ impl Task {
             };
             queue.empty_since = None;
             if queue.order == InputOrder::RecordTime {
+                // Of equal timestamps the first source goes first, wherever a run ends.
+                let head = (timestamp, queue.source);
                 match best {
-                    Some((earliest, _)) if earliest <= timestamp => {
-                        second = second.min(timestamp);
+                    Some(earliest) if earliest <= head => {
+                        second = Some(second.map_or(head, |other| other.min(head)));
                     }
-                    Some((earliest, _)) => {
-                        second = earliest;
-                        best = Some((timestamp, queue.source));
+                    earlier => {
+                        second = earlier.or(second);
+                        best = Some(head);
                     }
-                    None => best = Some((timestamp, queue.source)),
                 }
             } else {
                 // Fair by watermark: the input that is furthest behind.
@@ -346,7 +347,14 @@ impl Task {
         }
         Ok(match (free, best) {
             (Some((_, source)), _) => Some((source, i64::MAX)),
-            (None, Some((_, source))) if !must_wait => Some((source, second)),
+            (None, Some((_, source))) if !must_wait => {
+                let until = match second {
+                    Some((at, other)) if other < source => at.saturating_sub(1),
+                    Some((at, _)) => at,
+                    None => i64::MAX,
+                };
+                Some((source, until))
+            }
             _ => None,
         })
     }
