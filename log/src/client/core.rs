@@ -13,7 +13,7 @@ use crate::wire::{ApiRequest, ErrorCode};
 
 /// How long a topic that brokers do not know may still appear: its creation may be on
 /// its way to the broker that was asked.
-const UNKNOWN_TOPIC_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const UNKNOWN_TOPIC_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Shared by all handles of a client.
 pub(crate) struct Core {

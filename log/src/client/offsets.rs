@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 
-use super::core::{Core, millis};
+use super::core::{Core, UNKNOWN_TOPIC_PATIENCE, millis};
 use super::transport::{Call, Destination};
 use super::{ClientError, IsolationLevel, OffsetAndTimestamp, OffsetSpec, TopicPartition};
 use crate::wire::messages::{
@@ -28,6 +28,7 @@ pub(crate) async fn list_offsets(
     let mut results = BTreeMap::new();
     let mut left = wanted;
     let mut attempt = 0;
+    let patience = Instant::now() + UNKNOWN_TOPIC_PATIENCE;
     loop {
         let found = round(core, &left, isolation, deadline).await;
         let wait = core.backoff(attempt);
@@ -35,7 +36,12 @@ pub(crate) async fn list_offsets(
         let mut stale: Vec<Arc<str>> = Vec::new();
         for (partition, result) in found {
             match result {
-                Err(error) if error.is_retriable() && !last => {
+                Err(error)
+                    if error.is_retriable()
+                        && !last
+                        && (error.code() != Some(ErrorCode::UnknownTopicOrPartition)
+                            || Instant::now() < patience) =>
+                {
                     stale.push(partition.topic.clone());
                 }
                 result => {

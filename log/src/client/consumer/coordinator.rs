@@ -1,7 +1,6 @@
 //! A group's coordinator: where it is, and the group's committed offsets.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -123,14 +122,6 @@ impl GroupCoordinator {
         result
     }
 
-    async fn retry<T, F, Fut>(&self, deadline: Instant, ask: F) -> Result<T, ClientError>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<T, ClientError>>,
-    {
-        self.core.retry(deadline, ask).await
-    }
-
     /// Commits offsets as `member`.
     pub(crate) async fn commit(
         &self,
@@ -143,43 +134,44 @@ impl GroupCoordinator {
         }
         let request = self.commit_request(member, offsets);
         let request = &request;
-        self.retry(deadline, || async move {
-            // From version 10 on, topics have ids only.
-            let broker = self.find().await?;
-            let call = Call::new(
-                Destination::Broker(broker),
-                request.clone(),
-                self.core.config.request_timeout_ms,
-            )
-            .lane(self.lane)
-            .at_most(9);
-            let result = self
-                .core
-                .exchange::<OffsetCommitRequest>(call)
-                .await
-                .and_then(|response| {
-                    for topic in &response.topics {
-                        for partition in &topic.partitions {
-                            let code = ErrorCode::from(partition.error_code);
-                            if code.is_error() {
-                                return Err(ClientError::broker(
-                                    code,
-                                    format!(
-                                        "commit the offset of {}-{} for group {}",
-                                        topic.name, partition.partition_index, self.group_id
-                                    ),
-                                ));
+        self.core
+            .retry(deadline, || async move {
+                // From version 10 on, topics have ids only.
+                let broker = self.find().await?;
+                let call = Call::new(
+                    Destination::Broker(broker),
+                    request.clone(),
+                    self.core.config.request_timeout_ms,
+                )
+                .lane(self.lane)
+                .at_most(9);
+                let result = self
+                    .core
+                    .exchange::<OffsetCommitRequest>(call)
+                    .await
+                    .and_then(|response| {
+                        for topic in &response.topics {
+                            for partition in &topic.partitions {
+                                let code = ErrorCode::from(partition.error_code);
+                                if code.is_error() {
+                                    return Err(ClientError::broker(
+                                        code,
+                                        format!(
+                                            "commit the offset of {}-{} for group {}",
+                                            topic.name, partition.partition_index, self.group_id
+                                        ),
+                                    ));
+                                }
                             }
                         }
-                    }
-                    Ok(())
-                });
-            if let Err(error) = &result {
-                self.forget_if(error);
-            }
-            result
-        })
-        .await
+                        Ok(())
+                    });
+                if let Err(error) = &result {
+                    self.forget_if(error);
+                }
+                result
+            })
+            .await
     }
 
     fn commit_request(
@@ -244,31 +236,32 @@ impl GroupCoordinator {
             ..OffsetFetchRequest::default()
         };
         let request = &request;
-        self.retry(deadline, || async move {
-            let broker = self.find().await?;
-            // From version 8 on groups come in lists; one group needs none.
-            let mut call = Call::new(
-                Destination::Broker(broker),
-                request.clone(),
-                self.core.config.request_timeout_ms,
-            )
-            .lane(self.lane)
-            .at_most(7)
-            .at_least(2);
-            if require_stable {
-                call = call.at_least(7);
-            }
-            let result = self
-                .core
-                .exchange::<OffsetFetchRequest>(call)
-                .await
-                .and_then(|response| self.committed_of(response));
-            if let Err(error) = &result {
-                self.forget_if(error);
-            }
-            result
-        })
-        .await
+        self.core
+            .retry(deadline, || async move {
+                let broker = self.find().await?;
+                // From version 8 on groups come in lists; one group needs none.
+                let mut call = Call::new(
+                    Destination::Broker(broker),
+                    request.clone(),
+                    self.core.config.request_timeout_ms,
+                )
+                .lane(self.lane)
+                .at_most(7)
+                .at_least(2);
+                if require_stable {
+                    call = call.at_least(7);
+                }
+                let result = self
+                    .core
+                    .exchange::<OffsetFetchRequest>(call)
+                    .await
+                    .and_then(|response| self.committed_of(response));
+                if let Err(error) = &result {
+                    self.forget_if(error);
+                }
+                result
+            })
+            .await
     }
 
     fn committed_of(
@@ -298,5 +291,13 @@ impl GroupCoordinator {
             }
         }
         Ok(offsets)
+    }
+}
+
+impl Drop for GroupCoordinator {
+    fn drop(&mut self) {
+        if self.lane != Lane::SHARED {
+            self.core.transport.close_lane(self.lane);
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::accumulator::{Accumulator, Head, PartitionQueue, TopicQueue};
 use super::config::Acks;
 use super::delivery::Written;
 use super::partition::{Identity, Partition, Sealed, Verdict};
-use crate::client::core::{Core, after, backoff, millis, response_of};
+use crate::client::core::{Core, UNKNOWN_TOPIC_PATIENCE, after, backoff, millis, response_of};
 use crate::client::metadata::Cluster;
 use crate::client::transport::{Call, Destination, Lane, Reply};
 use crate::client::{ClientError, TopicPartition};
@@ -27,9 +27,6 @@ use crate::wire::messages::{
     TopicProduceData,
 };
 use crate::wire::{ErrorCode, Str};
-
-/// How long a topic that no broker knows may still appear.
-const UNKNOWN_TOPIC_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) struct Sender {
     core: Arc<Core>,
