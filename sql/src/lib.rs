@@ -5,9 +5,11 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod catalog;
 mod error;
 pub mod functions;
 pub mod parse;
 pub mod plan;
+pub mod planner;
 
 pub use error::{Place, SqlError, SqlState};

@@ -105,7 +105,7 @@ impl SinkRunner {
             let fetched = tokio::select! {
                 fetched = consumer.poll_records(POLL) => fetched?,
                 () = told_to_stop(stop) => {
-                    self.flush(&consumer, &mut next).await?;
+                    self.flush(&mut consumer, &mut next).await?;
                     consumer.close().await?;
                     return Ok(());
                 }
@@ -127,7 +127,7 @@ impl SinkRunner {
                 next.insert(place, end);
             }
             if records.is_empty() {
-                self.flush(&consumer, &mut next).await?;
+                self.flush(&mut consumer, &mut next).await?;
                 self.enter(ConnectorState::Idle);
                 continue;
             }
@@ -137,7 +137,7 @@ impl SinkRunner {
                 status.records += records.len() as u64;
             });
             if flushed_at.elapsed() >= COMMIT_INTERVAL {
-                self.flush(&consumer, &mut next).await?;
+                self.flush(&mut consumer, &mut next).await?;
                 flushed_at = Instant::now();
             }
         }
@@ -169,7 +169,7 @@ impl SinkRunner {
     /// Makes the sink durable, then tells the log.
     async fn flush(
         &mut self,
-        consumer: &Consumer,
+        consumer: &mut Consumer,
         next: &mut BTreeMap<TopicPartition, i64>,
     ) -> Result<(), ConnectorError> {
         if next.is_empty() {

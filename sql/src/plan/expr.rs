@@ -7,7 +7,7 @@
 use super::types::data_type;
 use super::{ColumnSpec, Literal};
 use crate::functions;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, DecimalType};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::{Between, Case, InList, Like, ScalarFunction};
@@ -451,6 +451,66 @@ impl ScalarExpr {
         }
     }
 
+    /// The expression over what `columns` are computed from: every column replaced by its
+    /// expression. A column that there is not stays.
+    #[must_use]
+    pub fn substitute(&self, columns: &[ScalarExpr]) -> Self {
+        let go = |e: &Self| e.substitute(columns);
+        let boxed = |e: &Self| Box::new(e.substitute(columns));
+        match self {
+            Self::Column(index) => columns.get(*index).unwrap_or(self).clone(),
+            Self::Literal(_) => self.clone(),
+            Self::Binary { op, left, right } => Self::Binary {
+                op: op.clone(),
+                left: boxed(left),
+                right: boxed(right),
+            },
+            Self::Unary { op, arg } => Self::Unary {
+                op: op.clone(),
+                arg: boxed(arg),
+            },
+            Self::Cast { arg, to, lenient } => Self::Cast {
+                arg: boxed(arg),
+                to: to.clone(),
+                lenient: *lenient,
+            },
+            Self::Case {
+                operand,
+                branches,
+                otherwise,
+            } => Self::Case {
+                operand: operand.as_deref().map(boxed),
+                branches: branches
+                    .iter()
+                    .map(|(when, then)| (go(when), go(then)))
+                    .collect(),
+                otherwise: otherwise.as_deref().map(boxed),
+            },
+            Self::Like {
+                kind,
+                arg,
+                pattern,
+                negated,
+                escape,
+            } => Self::Like {
+                kind: *kind,
+                arg: boxed(arg),
+                pattern: boxed(pattern),
+                negated: *negated,
+                escape: *escape,
+            },
+            Self::InList { arg, list, negated } => Self::InList {
+                arg: boxed(arg),
+                list: list.iter().map(go).collect(),
+                negated: *negated,
+            },
+            Self::Call { function, args } => Self::Call {
+                function: function.clone(),
+                args: args.iter().map(go).collect(),
+            },
+        }
+    }
+
     /// The expression as SQL, with the names of `input`.
     pub fn display(&self, input: &[ColumnSpec]) -> String {
         let show = |e: &Self| e.display(input);
@@ -465,6 +525,9 @@ impl ScalarExpr {
                     | ScalarValue::LargeUtf8(Some(text)),
                 ) => format!("'{}'", text.replace('\'', "''")),
                 Some(scalar) if scalar.is_null() => "NULL".into(),
+                Some(ScalarValue::Decimal128(Some(value), precision, scale)) => {
+                    arrow::datatypes::Decimal128Type::format_decimal(value, precision, scale)
+                }
                 Some(scalar) => scalar.to_string(),
                 None => "?".into(),
             },

@@ -412,3 +412,14 @@ impl StreamPlan {
         topics
     }
 }
+
+impl Operator {
+    /// The relation that a source reads.
+    pub fn relation(&self) -> Option<&str> {
+        match &self.kind {
+            OperatorKind::Source(source) => Some(&source.relation),
+            OperatorKind::TableSource(source) => Some(&source.relation),
+            _ => None,
+        }
+    }
+}
