@@ -110,7 +110,7 @@ impl Planner {
         &self,
         query: &ast::Query,
         parsed: &Parsed,
-    ) -> Result<stream::Body0, SqlError> {
+    ) -> Result<stream::Draft, SqlError> {
         let (state, plan) = self.logical(query, parsed, Purpose::Streaming).await?;
         refuse_volatile(&plan, parsed)?;
         let optimized = state
@@ -254,7 +254,7 @@ pub(crate) fn no_such_column(name: &Name, columns: &[crate::plan::ColumnSpec]) -
     }
 }
 
-fn unique_names(body: &stream::Body0, parsed: &Parsed) -> Result<(), SqlError> {
+fn unique_names(body: &stream::Draft, parsed: &Parsed) -> Result<(), SqlError> {
     let columns = body.visible_columns();
     for (index, column) in columns.iter().enumerate() {
         let earlier = columns.get(..index).unwrap_or_default();

@@ -52,7 +52,7 @@ struct Node {
 
 /// A plan without its end yet.
 #[derive(Debug)]
-pub(crate) struct Body0 {
+pub(crate) struct Draft {
     builder: Builder,
     node: Node,
 }
@@ -68,13 +68,13 @@ struct Builder {
 }
 
 /// Plans the optimized `logical` plan as a stream.
-pub(crate) fn stream(logical: &LogicalPlan, parsed: &Parsed) -> Result<Body0, SqlError> {
+pub(crate) fn stream(logical: &LogicalPlan, parsed: &Parsed) -> Result<Draft, SqlError> {
     let mut builder = Builder::default();
     let logical = without_sort(logical);
     let node = builder
         .node(logical)
         .map_err(|error| error.at(parsed.start()))?;
-    let mut body = Body0 { builder, node };
+    let mut body = Draft { builder, node };
     body.normalize_types()?;
     Ok(body)
 }
@@ -88,7 +88,7 @@ fn without_sort(plan: &LogicalPlan) -> &LogicalPlan {
     }
 }
 
-impl Body0 {
+impl Draft {
     /// The visible columns.
     pub(crate) fn visible_columns(&self) -> &[ColumnSpec] {
         self.node
@@ -517,6 +517,17 @@ impl Builder {
             windows,
         };
         if same {
+            return node;
+        }
+        if let Some(last) = self.current.last_mut()
+            && last.id == input.operator
+            && let OperatorKind::Project { exprs: lower } = &mut last.kind
+            && merges(lower, &exprs)
+        {
+            *lower = exprs.iter().map(|expr| expr.substitute(lower)).collect();
+            last.columns.clone_from(&node.columns);
+            last.stream_key.clone_from(&node.key);
+            last.watermark = node.watermark;
             return node;
         }
         self.add(OperatorKind::Project { exprs }, vec![input.operator], node)
