@@ -311,7 +311,6 @@ impl Task {
     fn choose(&mut self) -> Result<Option<(usize, i64)>, StreamsError> {
         let wall_clock = self.core.wall_clock;
         let mut best: Option<(i64, usize)> = None;
-        let mut second: Option<(i64, usize)> = None;
         let mut free: Option<(i64, usize)> = None;
         let mut must_wait = false;
         for queue in &mut self.inputs {
@@ -326,16 +325,8 @@ impl Task {
             };
             queue.empty_since = None;
             if queue.order == InputOrder::RecordTime {
-                // Of equal timestamps the first source goes first, wherever a run ends.
-                let head = (timestamp, queue.source);
-                match best {
-                    Some(earliest) if earliest <= head => {
-                        second = Some(second.map_or(head, |other| other.min(head)));
-                    }
-                    earlier => {
-                        second = earlier.or(second);
-                        best = Some(head);
-                    }
+                if best.is_none_or(|(earliest, _)| timestamp < earliest) {
+                    best = Some((timestamp, queue.source));
                 }
             } else {
                 // Fair by watermark: the input that is furthest behind.
@@ -345,18 +336,25 @@ impl Task {
                 }
             }
         }
-        Ok(match (free, best) {
-            (Some((_, source)), _) => Some((source, i64::MAX)),
-            (None, Some((_, source))) if !must_wait => {
-                let until = match second {
-                    Some((at, other)) if other < source => at.saturating_sub(1),
-                    Some((at, _)) => at,
-                    None => i64::MAX,
-                };
-                Some((source, until))
-            }
-            _ => None,
-        })
+        if let Some((_, source)) = free {
+            return Ok(Some((source, i64::MAX)));
+        }
+        let Some((_, source)) = best.filter(|_| !must_wait) else {
+            return Ok(None);
+        };
+        // Of equal timestamps the first source's go first, wherever a run begins.
+        let until = self
+            .inputs
+            .iter()
+            .filter(|q| q.source != source && q.order == InputOrder::RecordTime)
+            .filter_map(|q| {
+                Some(
+                    q.head_timestamp()?
+                        .saturating_sub((q.source < source).into()),
+                )
+            })
+            .min();
+        Ok(Some((source, until.unwrap_or(i64::MAX))))
     }
 
     fn time_moved(&self) -> bool {
@@ -373,7 +371,8 @@ impl Task {
         self.core.wall_clock = wall_clock;
         for queue in &mut self.inputs {
             queue.settle(&mut self.core)?;
-            if !queue.is_empty() {
+            // Idle is who has nothing left in the log, not who has not been fetched yet.
+            if !queue.is_empty() || !queue.caught_up {
                 self.core.time.active(queue.source, wall_clock);
             }
         }
@@ -432,6 +431,10 @@ impl Task {
         self.core.state.is_dirty()
             || !self.core.outputs.pending.is_empty()
             || self.inputs.iter().any(|q| q.moved)
+            || self
+                .core
+                .outputs
+                .is_untold(self.core.time.watermark(), self.core.time.idle())
     }
 
     /// Whether the write-back cache is full: commit early.

@@ -65,6 +65,8 @@ pub(crate) struct OutputBuffer {
     /// The watermark and idleness that may be told: everything sent from now on is
     /// promised not to be older, lateness aside.
     promised: Option<(i64, bool)>,
+    /// What every repartition partition has been told.
+    told_all: Option<(i64, bool)>,
     pub(crate) pending: Vec<Output>,
     pending_bytes: usize,
     round_robin: i32,
@@ -85,6 +87,7 @@ impl OutputBuffer {
             sinks,
             told,
             promised: None,
+            told_all: None,
             pending: Vec::new(),
             pending_bytes: 0,
             round_robin: task.partition,
@@ -146,6 +149,7 @@ impl OutputBuffer {
         if promised.0 == super::time::NO_WATERMARK && !promised.1 {
             return;
         }
+        self.told_all = Some(promised);
         for (sink, (target, told)) in self.sinks.iter().zip(&mut self.told).enumerate() {
             for (partition, told) in (0..).zip(told) {
                 if *told == Some(promised) {
@@ -164,6 +168,13 @@ impl OutputBuffer {
                 });
             }
         }
+    }
+
+    /// Whether some repartition partition has not heard this yet.
+    pub(crate) fn is_untold(&self, watermark: i64, idle: bool) -> bool {
+        self.sinks.iter().any(|sink| sink.repartition)
+            && (watermark != super::time::NO_WATERMARK || idle)
+            && self.told_all != Some((watermark, idle))
     }
 
     pub(crate) fn take(&mut self) -> Vec<Output> {
