@@ -8,6 +8,7 @@
 pub mod catalog;
 mod error;
 pub mod functions;
+pub mod operators;
 pub mod parse;
 pub mod plan;
 pub mod planner;
