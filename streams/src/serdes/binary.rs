@@ -23,10 +23,26 @@ impl<T: Serialize> Serializer<T> for BincodeSerde {
     }
 }
 
+/// Decodes with a bound on memory. Bincode believes a length it reads, whatever is behind
+/// it, unless it is told a limit, and limits are part of its configuration's type. A byte
+/// of input makes at most sixteen of a number, so each of these leaves room to spare.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    use bincode::config::standard;
+    use bincode::serde::decode_from_slice;
+
+    match bytes.len() {
+        0..=0x400 => decode_from_slice(bytes, standard().with_limit::<0x8000>()),
+        0x401..=0x8000 => decode_from_slice(bytes, standard().with_limit::<0x10_0000>()),
+        0x8001..=0x10_0000 => decode_from_slice(bytes, standard().with_limit::<0x200_0000>()),
+        0x10_0001..=0x200_0000 => decode_from_slice(bytes, standard().with_limit::<0x4000_0000>()),
+        _ => decode_from_slice(bytes, standard().with_limit::<0x10_0000_0000>()),
+    }
+}
+
 impl<T: DeserializeOwned> Deserializer<T> for BincodeSerde {
     fn deserialize(&self, bytes: &Bytes) -> Result<T, SerdeError> {
         let type_name = std::any::type_name::<T>();
-        match bincode::serde::decode_from_slice(bytes, bincode::config::standard()) {
+        match decode(bytes) {
             Ok((value, read)) if read == bytes.len() => Ok(value),
             Ok((_, read)) => Err(SerdeError::Trailing {
                 type_name,
