@@ -92,9 +92,10 @@ impl Records {
         self.bytes.len()
     }
 
-    fn read(&mut self) -> Result<Record, RecordError> {
-        let bytes = self.bytes.clone();
-        let mut outer = Reader::new(&bytes, self.at);
+    /// The next record, and where it ends.
+    fn read(&self) -> Result<(Record, usize), RecordError> {
+        let bytes = &self.bytes;
+        let mut outer = Reader::new(bytes, self.at);
         let length = outer.varint("record length")?;
         let length = usize::try_from(length)
             .map_err(|_| RecordError::InvalidRecord("its length is negative"))?;
@@ -110,8 +111,8 @@ impl Records {
                 "its offset lies outside of the batch",
             ));
         }
-        let key = nullable(&bytes, &mut reader, "record key")?;
-        let value = nullable(&bytes, &mut reader, "record value")?;
+        let key = nullable(bytes, &mut reader, "record key")?;
+        let value = nullable(bytes, &mut reader, "record value")?;
         let count = reader.varint("header count")?;
         let count = usize::try_from(count)
             .map_err(|_| RecordError::InvalidRecord("its header count is negative"))?;
@@ -125,9 +126,9 @@ impl Records {
         }
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
-            let key = nullable(&bytes, &mut reader, "header key")?
+            let key = nullable(bytes, &mut reader, "header key")?
                 .ok_or(RecordError::InvalidRecord("a header has no key"))?;
-            let value = nullable(&bytes, &mut reader, "header value")?;
+            let value = nullable(bytes, &mut reader, "header value")?;
             headers.push(Header { key, value });
         }
         if reader.position() != end {
@@ -135,8 +136,7 @@ impl Records {
                 "it is shorter than its length says",
             ));
         }
-        self.at = end;
-        Ok(Record {
+        let record = Record {
             offset: self.base_offset + i64::from(offset_delta),
             timestamp: self
                 .log_append_time
@@ -144,7 +144,8 @@ impl Records {
             key,
             value,
             headers,
-        })
+        };
+        Ok((record, end))
     }
 }
 
@@ -177,9 +178,17 @@ impl Iterator for Records {
             }
             return None;
         }
-        let record = self.read();
-        self.left = if record.is_ok() { self.left - 1 } else { -1 };
-        Some(record)
+        match self.read() {
+            Ok((record, end)) => {
+                self.at = end;
+                self.left -= 1;
+                Some(Ok(record))
+            }
+            Err(error) => {
+                self.left = -1;
+                Some(Err(error))
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -37,3 +37,5 @@ pub use header::{
     NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
 };
 pub use iter::{Header, Record, Records};
+
+pub(crate) use header::add_sequence;

@@ -132,6 +132,16 @@ pub enum StorageError {
         "the topic name {0:?} is not legal: 1 to 249 letters, digits, '.', '_' and '-', and not '.' or '..'"
     )]
     IllegalTopicName(String),
+    /// The partition's log could not be opened when its folder was.
+    #[error("{topic}-{partition} is offline: {source}")]
+    Failed {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Why.
+        source: std::sync::Arc<StorageError>,
+    },
     /// The log is closed or deleted.
     #[error("{topic}-{partition} is closed")]
     Closed {

@@ -1,12 +1,29 @@
-//! All logs of a data folder.
+//! All logs of a data folder: opened together, in parallel; ticked together; closed together.
+//!
+//! Invariant: the clean-shutdown marker is on disk only while no log is open. It is written after
+//! everything else at a close, and removed before anything else at an open.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use dashmap::DashMap;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::*;
+use super::checkpoint::OffsetMap;
+use super::config::LogConfig;
+use super::dir::LogDir;
+use super::error::{StorageError, StorageResult};
+use super::files::{
+    CLEAN_SHUTDOWN, DELETE_DIR_SUFFIX, is_legal_topic, parse_partition_dir, remove_if_there,
+    sync_dir, uuid_to_text, write_atomically,
+};
+use super::partition::{OpenLog, PartitionLog};
+use super::properties::{MetaProperties, read_topic_id, write_topic_id};
+use super::types::LogState;
 
 /// What a [`LogManager`] is opened with.
 #[derive(Debug, Clone)]
@@ -25,28 +42,151 @@ pub struct LogManagerConfig {
     pub topics: BTreeMap<String, LogConfig>,
     /// `producer.id.expiration.ms`: how long the state of an idle producer is kept.
     pub producer_id_expiration_ms: i64,
+    /// `log.retention.check.interval.ms`: how often retention is looked after.
+    pub retention_check_interval_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms`: how often the checkpoints are written.
+    pub checkpoint_interval_ms: i64,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: usize,
 }
 
-/// All logs of a data folder: blocking, shared as `Arc<LogManager>`.
-#[derive(Debug)]
-pub struct LogManager {}
+impl LogManagerConfig {
+    /// One folder, and Kafka's defaults.
+    pub fn new(dir: impl Into<PathBuf>, node_id: i32) -> Self {
+        Self {
+            dirs: vec![dir.into()],
+            cluster_id: None,
+            node_id,
+            defaults: LogConfig::default(),
+            topics: BTreeMap::new(),
+            producer_id_expiration_ms: 86_400_000,
+            retention_check_interval_ms: 300_000,
+            checkpoint_interval_ms: 60_000,
+            recovery_threads: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
 
-#[allow(unused_variables, clippy::todo)]
+    fn config_of(&self, topic: &str) -> LogConfig {
+        self.topics.get(topic).unwrap_or(&self.defaults).clone()
+    }
+}
+
+type Key = (String, i32);
+
+/// All logs of a data folder: blocking, shared as `Arc<LogManager>`.
+///
+/// ```
+/// use bytes::Bytes;
+/// use thalweg_log::record::{BatchBuilder, Compression, batches};
+/// use thalweg_log::storage::{AppendOrigin, FetchIsolation, LogConfig, LogManager, LogManagerConfig};
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// let now = 1_700_000_000_000;
+/// let manager = LogManager::open(LogManagerConfig::new(dir.path(), 1), now).unwrap();
+/// let log = manager
+///     .get_or_create("orders", 0, uuid::Uuid::new_v4(), LogConfig::default(), now)
+///     .unwrap();
+///
+/// let mut batch = BatchBuilder::new(Compression::None);
+/// batch.append(now, None, Some(b"hello"), &[]).unwrap();
+/// let info = log.append(batch.build().unwrap(), 0, AppendOrigin::Client, now).unwrap();
+/// assert_eq!((info.first_offset, log.log_end_offset()), (0, 1));
+///
+/// let data = log.read(0, 1 << 20, true, FetchIsolation::HighWatermark).unwrap();
+/// assert_eq!(batches(data.records).count(), 1);
+/// manager.close().unwrap();
+/// ```
+#[derive(Debug)]
+pub struct LogManager {
+    config: LogManagerConfig,
+    cluster_id: String,
+    dirs: Vec<Arc<LogDir>>,
+    logs: DashMap<Key, Arc<PartitionLog>>,
+    failed: Mutex<BTreeMap<Key, Arc<StorageError>>>,
+    /// One creates or deletes at a time.
+    changing: Mutex<()>,
+    closed: AtomicBool,
+    last_retention: AtomicI64,
+    last_checkpoint: AtomicI64,
+}
+
+/// A log that was found in a folder.
+struct FoundLog {
+    dir: Arc<LogDir>,
+    open: OpenLog,
+}
+
 impl LogManager {
     /// Locks the folder(s) and opens every log in them, in parallel; after a crash, recovers them.
+    ///
+    /// A log that is damaged does not keep the others from serving: see [`failed`](Self::failed).
     pub fn open(config: LogManagerConfig, now: i64) -> StorageResult<Self> {
-        todo!()
+        let mut dirs = Vec::with_capacity(config.dirs.len());
+        for path in &config.dirs {
+            dirs.push(Arc::new(LogDir::open(path)?));
+        }
+        let cluster_id = claim(&dirs, &config)?;
+        let mut found = Vec::new();
+        for dir in &dirs {
+            find_logs(dir, &config, &mut found)?;
+        }
+        let manager = Self {
+            config,
+            cluster_id,
+            dirs,
+            logs: DashMap::new(),
+            failed: Mutex::new(BTreeMap::new()),
+            changing: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            last_retention: AtomicI64::new(now),
+            last_checkpoint: AtomicI64::new(now),
+        };
+        let queue = Mutex::new(found);
+        let threads = manager
+            .config
+            .recovery_threads
+            .max(1)
+            .min(queue.lock().len());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let Some(FoundLog { dir, open }) = queue.lock().pop() else {
+                            break;
+                        };
+                        manager.open_log(&dir, open, now);
+                    }
+                });
+            }
+        });
+        Ok(manager)
     }
+
+    fn open_log(&self, dir: &Arc<LogDir>, open: OpenLog, now: i64) {
+        let key = (open.topic.clone(), open.partition);
+        match PartitionLog::open(dir, open, now) {
+            Ok(log) => {
+                self.logs.insert(key, log);
+            }
+            Err(error) => {
+                tracing::error!(topic = key.0, partition = key.1, %error, "the log cannot be opened");
+                self.failed.lock().insert(key, Arc::new(error));
+            }
+        }
+    }
+
     /// The cluster's id in `meta.properties`.
     pub fn cluster_id(&self) -> &str {
-        todo!()
+        &self.cluster_id
     }
+
     /// The log of a partition.
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<PartitionLog>> {
-        todo!()
+        self.logs
+            .get(&(topic.to_owned(), partition))
+            .map(|log| Arc::clone(&log))
     }
+
     /// The log of a partition, created when missing. The topic id must be the one it has.
     pub fn get_or_create(
         &self,
@@ -56,28 +196,320 @@ impl LogManager {
         config: LogConfig,
         now: i64,
     ) -> StorageResult<Arc<PartitionLog>> {
-        todo!()
+        if !is_legal_topic(topic) || partition < 0 {
+            return Err(StorageError::IllegalTopicName(topic.to_owned()));
+        }
+        let _changing = self.changing.lock();
+        if let Some(log) = self.get(topic, partition) {
+            return match log.topic_id() {
+                found if found == topic_id => Ok(log),
+                found if found.is_nil() => {
+                    log.adopt_topic_id(topic_id)?;
+                    Ok(log)
+                }
+                found => Err(StorageError::TopicIdMismatch {
+                    topic: topic.to_owned(),
+                    partition,
+                    found,
+                    expected: topic_id,
+                }),
+            };
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StorageError::Closed {
+                topic: topic.to_owned(),
+                partition,
+            });
+        }
+        if let Some(error) = self.failed.lock().get(&(topic.to_owned(), partition)) {
+            return Err(StorageError::Failed {
+                topic: topic.to_owned(),
+                partition,
+                source: Arc::clone(error),
+            });
+        }
+        let dir = self.emptiest_dir()?;
+        dir.check()?;
+        let folder = dir.path().join(format!("{topic}-{partition}"));
+        fs::create_dir_all(&folder).map_err(|e| StorageError::io("create", &folder, e))?;
+        if read_topic_id(&folder)?.is_none() {
+            write_topic_id(&folder, topic_id)?;
+        }
+        sync_dir(dir.path())?;
+        let open = OpenLog {
+            topic: topic.to_owned(),
+            partition,
+            folder,
+            config,
+            clean: false,
+        };
+        let log = PartitionLog::open(dir, open, now)?;
+        self.logs
+            .insert((topic.to_owned(), partition), Arc::clone(&log));
+        Ok(log)
     }
-    /// Deletes a partition: its folder is renamed to `…-delete`, then removed.
+
+    fn emptiest_dir(&self) -> StorageResult<&Arc<LogDir>> {
+        let count = |dir: &Arc<LogDir>| {
+            self.logs
+                .iter()
+                .filter(|log| Arc::ptr_eq(log.value().dir(), dir))
+                .count()
+        };
+        let online = self.dirs.iter().filter(|dir| dir.check().is_ok());
+        match online.min_by_key(|dir| count(dir)) {
+            Some(dir) => Ok(dir),
+            None => match self.dirs.first() {
+                Some(dir) => dir.check().map(|()| dir),
+                None => Err(StorageError::BadFile {
+                    path: PathBuf::new(),
+                    reason: "no log directory is configured".to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// Deletes a partition: its folder is renamed to `…-delete`, which a crash cannot undo, then
+    /// removed. One that is not there is fine.
     pub fn delete(&self, topic: &str, partition: i32) -> StorageResult<()> {
-        todo!()
+        let _changing = self.changing.lock();
+        let key = (topic.to_owned(), partition);
+        let failed = self.failed.lock().remove(&key).is_some();
+        let (dir, folder) = match self.logs.remove(&key) {
+            Some((_, log)) => {
+                log.set_state(LogState::Closed);
+                (Arc::clone(log.dir()), log.folder().to_path_buf())
+            }
+            None if failed => {
+                let name = format!("{topic}-{partition}");
+                let held = self.dirs.iter().find(|dir| dir.path().join(&name).is_dir());
+                let Some(dir) = held else { return Ok(()) };
+                (Arc::clone(dir), dir.path().join(name))
+            }
+            None => return Ok(()),
+        };
+        // A name has at most 255 bytes.
+        let suffix = format!(
+            "-{partition}.{}{DELETE_DIR_SUFFIX}",
+            Uuid::new_v4().simple()
+        );
+        let stem = topic
+            .get(..topic.len().min(255 - suffix.len()))
+            .unwrap_or(topic);
+        let doomed = dir.path().join(format!("{stem}{suffix}"));
+        fs::rename(&folder, &doomed).map_err(|e| StorageError::io("delete", &folder, e))?;
+        sync_dir(dir.path())?;
+        dir.forget(topic, partition);
+        fs::remove_dir_all(&doomed).map_err(|e| StorageError::io("delete", &doomed, e))
     }
+
     /// Every log.
     pub fn logs(&self) -> Vec<Arc<PartitionLog>> {
-        todo!()
+        self.logs
+            .iter()
+            .map(|log| Arc::clone(log.value()))
+            .collect()
     }
+
     /// Partitions whose log could not be opened, and why; all others serve.
     pub fn failed(&self) -> Vec<(String, i32, Arc<StorageError>)> {
-        todo!()
+        let failed = self.failed.lock();
+        failed
+            .iter()
+            .map(|(key, error)| (key.0.clone(), key.1, Arc::clone(error)))
+            .collect()
     }
+
     /// Background duties; call about every second: flush by `flush.ms`, retention, expiry of
-    /// producers, checkpoints.
+    /// producers, checkpoints. Goes on with the other logs where one fails, and returns the first
+    /// error.
     pub fn tick(&self, now: i64) -> StorageResult<()> {
-        todo!()
+        let due = |last: &AtomicI64, interval: i64| {
+            let due = now.saturating_sub(last.load(Ordering::Relaxed)) >= interval;
+            if due {
+                last.store(now, Ordering::Relaxed);
+            }
+            due
+        };
+        let retention = due(
+            &self.last_retention,
+            self.config.retention_check_interval_ms,
+        );
+        let checkpoint = due(&self.last_checkpoint, self.config.checkpoint_interval_ms);
+        let mut result = Ok(());
+        for log in self.logs() {
+            let mut done = log.flush_if_due(now);
+            if retention {
+                done = done.and_then(|()| log.apply_retention(now).map(drop));
+                log.expire_producers(now, self.config.producer_id_expiration_ms);
+            }
+            // One that was deleted meanwhile has nothing to tell.
+            if !matches!(done, Err(StorageError::Closed { .. })) {
+                result = result.and(done);
+            }
+        }
+        if checkpoint {
+            result = result.and(self.checkpoint());
+        }
+        result
     }
+
+    /// Writes the recovery points and log start offsets.
+    pub fn checkpoint(&self) -> StorageResult<()> {
+        let mut result = Ok(());
+        for dir in &self.dirs {
+            let (mut recovery, mut starts) = (OffsetMap::new(), OffsetMap::new());
+            for log in self.logs.iter().filter(|log| Arc::ptr_eq(log.dir(), dir)) {
+                recovery.insert(log.key().clone(), log.flushed_offset());
+                starts.insert(log.key().clone(), log.log_start_offset());
+            }
+            for (key, _) in self.failed.lock().iter() {
+                // Their checkpoints stay as they are.
+                if let Some(offset) = dir.recovery_point(&key.0, key.1) {
+                    recovery.insert(key.clone(), offset);
+                }
+                if let Some(offset) = dir.checkpointed_log_start(&key.0, key.1) {
+                    starts.insert(key.clone(), offset);
+                }
+            }
+            result = result.and(dir.write_checkpoints(recovery, starts));
+        }
+        result
+    }
+
     /// Flushes and closes every log, writes the checkpoints and the clean-shutdown marker, and
     /// gives the lock back. Dropping without it is as a crash: the next open recovers.
     pub fn close(&self) -> StorageResult<()> {
-        todo!()
+        let _changing = self.changing.lock();
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let logs = Mutex::new(self.logs());
+        let errors = Mutex::new(Vec::new());
+        let threads = self.config.recovery_threads.max(1).min(logs.lock().len());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let Some(log) = logs.lock().pop() else { break };
+                        if let Err(error) = log.close() {
+                            errors.lock().push(error);
+                        }
+                    }
+                });
+            }
+        });
+        let mut result = errors.into_inner().into_iter().next().map_or(Ok(()), Err);
+        result = result.and_then(|()| self.checkpoint());
+        if result.is_ok() {
+            for dir in &self.dirs {
+                let marker = dir.path().join(CLEAN_SHUTDOWN);
+                let text = b"{\"version\":0,\"brokerEpoch\":-1}";
+                result = result.and(write_atomically(&marker, text, true));
+            }
+        }
+        self.dirs.iter().for_each(|dir| dir.unlock());
+        result
     }
+}
+
+impl Drop for LogManager {
+    fn drop(&mut self) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            // Who still holds a log must not write to a folder that another may have locked.
+            self.logs
+                .iter()
+                .for_each(|log| log.set_state(LogState::Closed));
+            self.dirs.iter().for_each(|dir| dir.unlock());
+        }
+    }
+}
+
+/// Checks that the folders are this node's; marks new ones. Returns the cluster's id.
+fn claim(dirs: &[Arc<LogDir>], config: &LogManagerConfig) -> StorageResult<String> {
+    let mut found = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        found.push(MetaProperties::read(dir.path())?);
+    }
+    let known = found
+        .iter()
+        .flatten()
+        .next()
+        .map(|meta| meta.cluster_id.clone());
+    let cluster_id = config
+        .cluster_id
+        .clone()
+        .or(known)
+        .unwrap_or_else(|| uuid_to_text(Uuid::new_v4()));
+    for (dir, meta) in dirs.iter().zip(found) {
+        match meta {
+            Some(meta) if meta.cluster_id == cluster_id && meta.node_id == config.node_id => {}
+            Some(meta) => {
+                return Err(StorageError::WrongOwner {
+                    path: dir.path().to_path_buf(),
+                    found: format!("node {} of cluster {}", meta.node_id, meta.cluster_id),
+                    expected: format!("node {} of cluster {cluster_id}", config.node_id),
+                });
+            }
+            None => MetaProperties {
+                cluster_id: cluster_id.clone(),
+                node_id: config.node_id,
+                directory_id: Uuid::new_v4(),
+            }
+            .write(dir.path())
+            .map_err(|error| match error {
+                StorageError::Io { source, .. } => StorageError::NotWritable {
+                    path: dir.path().to_path_buf(),
+                    source,
+                },
+                other => other,
+            })?,
+        }
+    }
+    Ok(cluster_id)
+}
+
+/// The logs in a folder; finishes what a deletion left, and takes the clean-shutdown marker.
+fn find_logs(
+    dir: &Arc<LogDir>,
+    config: &LogManagerConfig,
+    found: &mut Vec<FoundLog>,
+) -> StorageResult<()> {
+    let marker = dir.path().join(CLEAN_SHUTDOWN);
+    let clean = marker.exists();
+    if clean {
+        remove_if_there(&marker)?;
+        sync_dir(dir.path())?;
+    }
+    for (name, path) in folders(dir.path())? {
+        if name.ends_with(DELETE_DIR_SUFFIX) {
+            fs::remove_dir_all(&path).map_err(|e| StorageError::io("delete", &path, e))?;
+        } else if let Some((topic, partition)) = parse_partition_dir(&name) {
+            found.push(FoundLog {
+                dir: Arc::clone(dir),
+                open: OpenLog {
+                    topic: topic.to_owned(),
+                    partition,
+                    folder: path,
+                    config: config.config_of(topic),
+                    clean,
+                },
+            });
+        }
+    }
+    Ok(())
+}
+
+fn folders(path: &Path) -> StorageResult<Vec<(String, PathBuf)>> {
+    let error = |e| StorageError::io("list", path, e);
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(path).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        if entry.file_type().map_err(error)?.is_dir()
+            && let Some(name) = entry.file_name().to_str()
+        {
+            folders.push((name.to_owned(), entry.path()));
+        }
+    }
+    Ok(folders)
 }

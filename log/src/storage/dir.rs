@@ -1,0 +1,289 @@
+//! A log directory: its lock, its health, its checkpoints and its group commit.
+//!
+//! Invariant: after a failed write or fsync nothing in the directory is acknowledged any more. An
+//! fsync is never tried again: the kernel may have dropped the pages, and a second one that
+//! succeeds would say nothing about them.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+
+use parking_lot::Mutex;
+
+use super::checkpoint::{OffsetMap, read_offsets, write_offsets};
+use super::error::{StorageError, StorageResult};
+use super::files::{LOCK, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+
+/// Something that can be flushed by the group commit.
+pub(crate) trait Flush: Send + Sync + 'static {
+    /// Flushes; errors are the flushed one's to tell.
+    fn flush_in_group(&self);
+}
+
+type Work = std::sync::Arc<dyn Flush>;
+
+/// How many files are fsynced at once: the file system puts them into one journal commit.
+const PARALLEL_FLUSHES: usize = 8;
+
+pub(crate) struct LogDir {
+    path: PathBuf,
+    offline: OnceLock<String>,
+    lock: Mutex<Option<File>>,
+    recovery_points: Mutex<OffsetMap>,
+    log_starts: Mutex<OffsetMap>,
+    committer: Mutex<Option<mpsc::Sender<Work>>>,
+    #[cfg(test)]
+    pub(crate) faults: Faults,
+}
+
+/// Failures that a test asks for.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// The next write stops after so many bytes, for want of space.
+    pub(crate) disk_full_after: Mutex<Option<usize>>,
+    /// The next fsync fails.
+    pub(crate) sync_fails: std::sync::atomic::AtomicBool,
+}
+
+impl std::fmt::Debug for LogDir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogDir")
+            .field("path", &self.path)
+            .field("offline", &self.offline)
+            .finish()
+    }
+}
+
+impl LogDir {
+    /// Makes the folder when it is missing, and locks it.
+    pub(crate) fn open(path: &Path) -> StorageResult<Self> {
+        let refused = |source| StorageError::NotWritable {
+            path: path.to_path_buf(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(refused)?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(StorageError::InUse {
+                    path: path.to_path_buf(),
+                });
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(refused(e)),
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            offline: OnceLock::new(),
+            lock: Mutex::new(Some(lock)),
+            recovery_points: Mutex::new(read_offsets(&path.join(RECOVERY_POINT_CHECKPOINT))?),
+            log_starts: Mutex::new(read_offsets(&path.join(LOG_START_CHECKPOINT))?),
+            committer: Mutex::new(None),
+            #[cfg(test)]
+            faults: Faults::default(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the lock back; another process may open the folder.
+    pub(crate) fn unlock(&self) {
+        *self.committer.lock() = None;
+        *self.lock.lock() = None;
+    }
+
+    /// An error when the directory is offline.
+    pub(crate) fn check(&self) -> StorageResult<()> {
+        match self.offline.get() {
+            None => Ok(()),
+            Some(reason) => Err(StorageError::Offline {
+                path: self.path.clone(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    /// Takes the directory offline.
+    pub(crate) fn fail(&self, error: &StorageError) {
+        if self.offline.set(error.to_string()).is_ok() {
+            tracing::error!(dir = %self.path.display(), %error, "log directory goes offline");
+        }
+    }
+
+    pub(crate) fn recovery_point(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.recovery_points
+            .lock()
+            .get(&(topic.to_owned(), partition))
+            .copied()
+    }
+
+    pub(crate) fn checkpointed_log_start(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.log_starts
+            .lock()
+            .get(&(topic.to_owned(), partition))
+            .copied()
+    }
+
+    /// Writes both checkpoints, where they changed.
+    pub(crate) fn write_checkpoints(
+        &self,
+        recovery_points: OffsetMap,
+        log_starts: OffsetMap,
+    ) -> StorageResult<()> {
+        self.check()?;
+        self.replace(
+            &self.recovery_points,
+            recovery_points,
+            RECOVERY_POINT_CHECKPOINT,
+        )?;
+        self.replace(&self.log_starts, log_starts, LOG_START_CHECKPOINT)
+    }
+
+    fn replace(&self, held: &Mutex<OffsetMap>, new: OffsetMap, file: &str) -> StorageResult<()> {
+        let mut held = held.lock();
+        if *held != new {
+            write_offsets(&self.path.join(file), &new)?;
+            *held = new;
+        }
+        Ok(())
+    }
+
+    /// Before a log is cut off: nothing at or above `offset` counts as recovered any more, for
+    /// recovery takes damage below the recovery point for corruption and not for a torn tail.
+    pub(crate) fn lower_recovery_point(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> StorageResult<()> {
+        let mut held = self.recovery_points.lock();
+        if let Some(point) = held.get_mut(&(topic.to_owned(), partition))
+            && *point > offset
+        {
+            *point = offset;
+            write_offsets(&self.path.join(RECOVERY_POINT_CHECKPOINT), &held)?;
+        }
+        Ok(())
+    }
+
+    /// Has the log start offset on disk.
+    pub(crate) fn set_log_start(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> StorageResult<()> {
+        let mut held = self.log_starts.lock();
+        held.insert((topic.to_owned(), partition), offset);
+        write_offsets(&self.path.join(LOG_START_CHECKPOINT), &held)
+    }
+
+    /// Forgets a deleted partition's checkpoints.
+    pub(crate) fn forget(&self, topic: &str, partition: i32) {
+        let key = (topic.to_owned(), partition);
+        self.recovery_points.lock().remove(&key);
+        self.log_starts.lock().remove(&key);
+    }
+
+    /// Has a log flushed with the next group commit, of which there is one at a time: what is
+    /// asked for while it runs shares the one after it.
+    pub(crate) fn flush_soon(&self, work: Work) {
+        let mut committer = self.committer.lock();
+        let work = match committer.as_ref() {
+            Some(sender) => match sender.send(work) {
+                Ok(()) => return,
+                Err(mpsc::SendError(work)) => work,
+            },
+            None => work,
+        };
+        let (sender, receiver) = mpsc::channel();
+        let name = "log-flush".to_owned();
+        match std::thread::Builder::new()
+            .name(name)
+            .spawn(move || commit_groups(&receiver))
+        {
+            Ok(_) => {
+                let _ = sender.send(work);
+                *committer = Some(sender);
+            }
+            // Without a thread the caller does the work.
+            Err(_) => {
+                drop(committer);
+                work.flush_in_group();
+            }
+        }
+    }
+}
+
+fn commit_groups(receiver: &mpsc::Receiver<Work>) {
+    while let Ok(first) = receiver.recv() {
+        let mut group = vec![first];
+        group.extend(receiver.try_iter());
+        if let [one] = group.as_slice() {
+            one.flush_in_group();
+            continue;
+        }
+        let queue = Mutex::new(group.into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..PARALLEL_FLUSHES.min(queue.lock().len()) {
+                scope.spawn(|| {
+                    loop {
+                        let Some(work) = queue.lock().next() else {
+                            break;
+                        };
+                        work.flush_in_group();
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/data");
+        let first = LogDir::open(&path).unwrap();
+        let error = LogDir::open(&path).unwrap_err();
+        assert!(matches!(error, StorageError::InUse { .. }), "{error}");
+        first.unlock();
+        LogDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = LogDir::open(&file.join("data")).unwrap_err();
+        assert!(matches!(error, StorageError::NotWritable { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_first_failure_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = LogDir::open(dir.path()).unwrap();
+        dir.check().unwrap();
+        dir.fail(&StorageError::DiskFull {
+            path: "first".into(),
+        });
+        dir.fail(&StorageError::DiskFull {
+            path: "second".into(),
+        });
+        assert!(dir.check().unwrap_err().to_string().contains("first"));
+    }
+}

@@ -1,0 +1,286 @@
+//! The sparse indexes of a segment: offset to position, and timestamp to offset.
+//!
+//! Entries are as Kafka writes them: 8 bytes (offset relative to the segment, position) and 12
+//! bytes (timestamp, relative offset). The index of the active segment is in memory, and written
+//! when the segment is sealed or closed: after a crash it is rebuilt from the batches anyway. That
+//! of a sealed segment is searched in its file. An index only ever gives a place to start looking;
+//! who reads from there checks that the batch is the one the entry means.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::RwLock;
+
+use super::error::{StorageError, StorageResult};
+use super::files::write_atomically;
+
+/// An entry of fixed size.
+pub(crate) trait Entry: Copy + Send + Sync + 'static {
+    const SIZE: usize;
+    fn encode(self, out: &mut Vec<u8>);
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+/// The batch whose last offset is `base + relative_offset` begins at `position`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetEntry {
+    pub(crate) relative_offset: u32,
+    pub(crate) position: u32,
+}
+
+impl Entry for OffsetEntry {
+    const SIZE: usize = 8;
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.relative_offset.to_be_bytes());
+        out.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (offset, rest) = bytes.split_first_chunk::<4>()?;
+        Some(Self {
+            relative_offset: u32::from_be_bytes(*offset),
+            position: u32::from_be_bytes(*rest.first_chunk::<4>()?),
+        })
+    }
+}
+
+/// Up to the batch that ends with `base + relative_offset`, no timestamp is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeEntry {
+    pub(crate) timestamp: i64,
+    pub(crate) relative_offset: u32,
+}
+
+impl Entry for TimeEntry {
+    const SIZE: usize = 12;
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&self.relative_offset.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (timestamp, rest) = bytes.split_first_chunk::<8>()?;
+        Some(Self {
+            timestamp: i64::from_be_bytes(*timestamp),
+            relative_offset: u32::from_be_bytes(*rest.first_chunk::<4>()?),
+        })
+    }
+}
+
+#[derive(Debug)]
+enum State<E> {
+    /// Being written, or just read.
+    Memory(Vec<E>),
+    /// Searched in the file, which is opened when it is first needed.
+    Sealed(Option<(File, usize)>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Index<E> {
+    path: PathBuf,
+    state: RwLock<State<E>>,
+}
+
+impl<E: Entry> Index<E> {
+    /// An index without entries, in memory.
+    pub(crate) fn empty(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: RwLock::new(State::Memory(Vec::new())),
+        }
+    }
+
+    /// The index of a sealed segment.
+    pub(crate) fn sealed(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: RwLock::new(State::Sealed(None)),
+        }
+    }
+
+    /// Reads the whole index into memory; `None` when there is none or its size is wrong.
+    pub(crate) fn load(path: PathBuf) -> Option<Self> {
+        let bytes = std::fs::read(&path).ok()?;
+        if bytes.len() % E::SIZE != 0 {
+            return None;
+        }
+        let entries = bytes.chunks_exact(E::SIZE).filter_map(E::decode).collect();
+        Some(Self {
+            path,
+            state: RwLock::new(State::Memory(entries)),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn push(&self, entry: E) {
+        if let State::Memory(entries) = &mut *self.state.write() {
+            entries.push(entry);
+        }
+    }
+
+    /// The size of the index, in bytes.
+    pub(crate) fn size(&self) -> StorageResult<usize> {
+        Ok(self.with(|len, _| Ok(len))? * E::SIZE)
+    }
+
+    pub(crate) fn last(&self) -> StorageResult<Option<E>> {
+        self.with(|len, get| len.checked_sub(1).map(get).transpose())
+    }
+
+    /// The last entry for which `before` holds; it must hold for a first part of the entries.
+    pub(crate) fn last_where(&self, before: impl Fn(&E) -> bool) -> StorageResult<Option<E>> {
+        self.with(|len, get| {
+            let (mut low, mut high) = (0, len);
+            let mut found = None;
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let entry = get(middle)?;
+                if before(&entry) {
+                    found = Some(entry);
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn with<T>(
+        &self,
+        read: impl Fn(usize, &dyn Fn(usize) -> StorageResult<E>) -> StorageResult<T>,
+    ) -> StorageResult<T> {
+        let error = |e| StorageError::io("read", &self.path, e);
+        {
+            match &*self.state.read() {
+                State::Memory(entries) => {
+                    return read(entries.len(), &|at| {
+                        entries
+                            .get(at)
+                            .copied()
+                            .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
+                    });
+                }
+                State::Sealed(Some((file, len))) => {
+                    return read(*len, &|at| {
+                        let mut bytes = [0; 12];
+                        let bytes = bytes.get_mut(..E::SIZE).unwrap_or_default();
+                        file.read_exact_at(bytes, (at * E::SIZE) as u64)
+                            .map_err(error)?;
+                        E::decode(bytes)
+                            .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
+                    });
+                }
+                State::Sealed(None) => {}
+            }
+        }
+        {
+            let mut state = self.state.write();
+            if let State::Sealed(file @ None) = &mut *state {
+                let opened = File::open(&self.path).map_err(error)?;
+                let len = opened.metadata().map_err(error)?.len() as usize / E::SIZE;
+                *file = Some((opened, len));
+            }
+        }
+        self.with(read)
+    }
+
+    /// Takes other entries for those there are.
+    pub(crate) fn replace(&self, entries: Vec<E>) {
+        *self.state.write() = State::Memory(entries);
+    }
+
+    /// Writes what is in memory to the file.
+    pub(crate) fn save(&self) -> StorageResult<()> {
+        let State::Memory(entries) = &*self.state.read() else {
+            return Ok(());
+        };
+        let mut bytes = Vec::with_capacity(entries.len() * E::SIZE);
+        for entry in entries {
+            entry.encode(&mut bytes);
+        }
+        write_atomically(&self.path, &bytes, false)
+    }
+
+    /// Writes the file, and searches it there from now on.
+    pub(crate) fn seal(&self) -> StorageResult<()> {
+        self.save()?;
+        let mut state = self.state.write();
+        if matches!(*state, State::Memory(_)) {
+            *state = State::Sealed(None);
+        }
+        Ok(())
+    }
+
+    /// Has the file on disk, when there is one.
+    pub(crate) fn sync(&self) -> StorageResult<()> {
+        if matches!(*self.state.read(), State::Sealed(_)) {
+            File::open(&self.path)
+                .and_then(|file| file.sync_all())
+                .map_err(|e| StorageError::io("sync", &self.path, e))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(n: u32) -> OffsetEntry {
+        OffsetEntry {
+            relative_offset: n * 10,
+            position: n * 100,
+        }
+    }
+
+    #[test]
+    fn memory_and_file_answer_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("00000000000000000000.index");
+        let index = Index::empty(path.clone());
+        assert_eq!(index.last().unwrap(), None);
+        (1..=5).for_each(|n| index.push(entry(n)));
+        let check = |index: &Index<OffsetEntry>| {
+            let find = |offset| index.last_where(|e| e.relative_offset <= offset).unwrap();
+            assert_eq!(find(9), None);
+            assert_eq!(find(10), Some(entry(1)));
+            assert_eq!(find(39), Some(entry(3)));
+            assert_eq!(find(1000), Some(entry(5)));
+            assert_eq!(index.last().unwrap(), Some(entry(5)));
+            assert_eq!(index.size().unwrap(), 40);
+        };
+        check(&index);
+        index.seal().unwrap();
+        check(&index);
+        assert_eq!(
+            std::fs::read(&path).unwrap()[..8],
+            [0, 0, 0, 10, 0, 0, 0, 100]
+        );
+        check(&Index::load(path.clone()).unwrap());
+        index.replace(vec![entry(1), entry(9)]);
+        assert_eq!(index.size().unwrap(), 16);
+        index.seal().unwrap();
+        assert_eq!(Index::sealed(path.clone()).last().unwrap(), Some(entry(9)));
+        std::fs::write(&path, [0; 9]).unwrap();
+        assert!(Index::<OffsetEntry>::load(path).is_none());
+    }
+
+    #[test]
+    fn time_entries_are_kafkas() {
+        let mut bytes = Vec::new();
+        let entry = TimeEntry {
+            timestamp: -2,
+            relative_offset: 258,
+        };
+        entry.encode(&mut bytes);
+        assert_eq!(bytes, [255, 255, 255, 255, 255, 255, 255, 254, 0, 0, 1, 2]);
+        assert_eq!(TimeEntry::decode(&bytes), Some(entry));
+    }
+}

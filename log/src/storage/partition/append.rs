@@ -1,0 +1,321 @@
+//! Appending. What needs no lock is checked before it is taken; a refused append leaves no trace.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::super::config::LogConfig;
+use super::super::error::AppendError;
+use super::super::types::{AppendInfo, AppendOrigin};
+use super::{PartitionLog, Writer};
+use crate::record::{
+    BATCH_HEADER_SIZE, BatchHeader, NO_TIMESTAMP, RecordBatch, RecordError, TimestampType, batches,
+};
+
+impl PartitionLog {
+    /// Appends batches as the leader: checks them, gives them offsets, writes them.
+    ///
+    /// Where the topic wants its records on disk first (`flush.messages=1`), the flush has been
+    /// asked for (group commit) and the high watermark follows it: wait for
+    /// `high_watermark > info.last_offset` through [`watch`](Self::watch), or call
+    /// [`flush_through`](Self::flush_through).
+    pub fn append(
+        &self,
+        records: Bytes,
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        now: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.check()?;
+        let config = self.config();
+        let batches = parse(records)?;
+        validate(&batches, &config, origin, now)?;
+        let stamp = config.message_timestamp_type == TimestampType::LogAppendTime;
+
+        let mut writer = self.writer.lock();
+        self.check()?;
+        self.check_epoch(leader_epoch)?;
+        if origin == AppendOrigin::Client
+            && let [batch] = batches.as_slice()
+            && let Some(seen) = writer.producers.check(batch)?
+        {
+            return Ok(AppendInfo {
+                first_offset: seen.first_offset(),
+                last_offset: seen.last_offset,
+                log_append_time: if stamp { seen.timestamp } else { NO_TIMESTAMP },
+                log_start_offset: self.log_start_offset(),
+                max_timestamp: seen.timestamp,
+                size: 0,
+                duplicate: true,
+            });
+        }
+        let mut next = writer.next_offset;
+        let ready: Vec<_> = batches
+            .iter()
+            .map(|batch| {
+                let mut header = *batch.header();
+                header.base_offset = next;
+                header.partition_leader_epoch = leader_epoch;
+                let body = batch.bytes().slice(BATCH_HEADER_SIZE..);
+                if stamp {
+                    header.set_log_append_time(now);
+                    header.crc = header.compute_crc(&body);
+                }
+                next = header.next_offset();
+                (header, body)
+            })
+            .collect();
+        self.write(
+            &mut writer,
+            &ready,
+            &config,
+            now,
+            if stamp { now } else { NO_TIMESTAMP },
+        )
+    }
+
+    /// Appends batches that have their offsets and epochs, as a follower does: they must go on
+    /// where the log ends.
+    pub fn append_as_follower(&self, records: Bytes, now: i64) -> Result<AppendInfo, AppendError> {
+        self.check()?;
+        let config = self.config();
+        let batches = parse(records)?;
+        let mut writer = self.writer.lock();
+        self.check()?;
+        let mut next = writer.next_offset;
+        let mut ready = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            // A compacted log has gaps; another one must not get any.
+            let fits = if config.cleanup_compact {
+                batch.base_offset >= next
+            } else {
+                batch.base_offset == next
+            };
+            if !fits {
+                return Err(AppendError::OffsetGap {
+                    base_offset: batch.base_offset,
+                    log_end_offset: next,
+                });
+            }
+            self.check_epoch(batch.partition_leader_epoch)?;
+            next = batch.next_offset();
+            ready.push((*batch.header(), batch.bytes().slice(BATCH_HEADER_SIZE..)));
+        }
+        self.write(&mut writer, &ready, &config, now, NO_TIMESTAMP)
+    }
+
+    fn check_epoch(&self, epoch: i32) -> Result<(), AppendError> {
+        match self.latest_epoch() {
+            Some(current) if epoch < current => {
+                Err(AppendError::FencedLeaderEpoch { epoch, current })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        writer: &mut Writer,
+        ready: &[(BatchHeader, Bytes)],
+        config: &LogConfig,
+        now: i64,
+        log_append_time: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        let (Some((first, _)), Some((last, _))) = (ready.first(), ready.last()) else {
+            return Err(RecordError::Empty.into());
+        };
+        let size: usize = ready.iter().map(|(header, _)| header.size()).sum();
+        let max_timestamp = ready
+            .iter()
+            .map(|(header, _)| header.max_timestamp)
+            .max()
+            .unwrap_or(NO_TIMESTAMP);
+        if self.must_roll(writer, config, size, max_timestamp, last.last_offset(), now)? {
+            self.roll(writer, now)?;
+        }
+        writer
+            .active
+            .append(ready, u64::from(config.index_interval_bytes))?;
+        writer.next_offset = last.next_offset();
+        let mut new_epoch = false;
+        {
+            let mut epochs = self.epochs.write();
+            for (header, _) in ready {
+                new_epoch |= epochs.assign(header.partition_leader_epoch, header.base_offset);
+            }
+            // The batches carry the epoch too: when the file cannot be written, recovery has it
+            // from them.
+            if new_epoch && let Err(error) = epochs.save() {
+                tracing::warn!(topic = self.topic, partition = self.partition, %error,
+                    "could not write the leader epochs");
+            }
+        }
+        for (header, _) in ready {
+            writer.producers.update(header);
+        }
+        let next = writer.next_offset;
+        self.publish(|position| position.log_end_offset = next);
+        let unflushed = next - self.flushed.load(Ordering::Acquire);
+        if unflushed >= config.flush_messages {
+            self.flush_soon();
+        }
+        Ok(AppendInfo {
+            first_offset: first.base_offset,
+            last_offset: last.last_offset(),
+            log_append_time,
+            log_start_offset: self.log_start_offset(),
+            max_timestamp,
+            size,
+            duplicate: false,
+        })
+    }
+
+    fn must_roll(
+        &self,
+        writer: &Writer,
+        config: &LogConfig,
+        size: usize,
+        max_timestamp: i64,
+        last_offset: i64,
+        now: i64,
+    ) -> Result<bool, AppendError> {
+        let active = &writer.active;
+        if active.size() == 0 {
+            return Ok(false);
+        }
+        if active.size() + size as u64 > u64::from(config.segment_bytes)
+            || active.is_full_for(last_offset, config.segment_index_bytes as usize)?
+        {
+            return Ok(true);
+        }
+        let jitter = config.segment_jitter_ms.min(config.segment_ms) as f64 * writer.jitter;
+        let allowed = config.segment_ms.saturating_sub(jitter as i64);
+        // By the records' time where they have one, so that a log that is filled with old records
+        // (a mirror, a restore) is cut as it would have been then.
+        let first = active.stamps()?.first;
+        let age = if first > NO_TIMESTAMP && max_timestamp > NO_TIMESTAMP {
+            max_timestamp.saturating_sub(first)
+        } else {
+            now.saturating_sub(active.created_at())
+        };
+        Ok(age > allowed)
+    }
+
+    /// Has the group commit flush this log.
+    pub(super) fn flush_soon(&self) {
+        if !self.flush_asked.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            let dir = Arc::clone(&self.dir);
+            dir.flush_soon(me);
+        }
+    }
+}
+
+/// Cuts the bytes into batches and checks their CRCs. All of the bytes must be batches.
+fn parse(records: Bytes) -> Result<Vec<RecordBatch>, AppendError> {
+    let available = records.len();
+    let mut walk = batches(records);
+    let mut found = Vec::with_capacity(1);
+    for batch in walk.by_ref() {
+        let batch = batch?;
+        batch.verify()?;
+        found.push(batch);
+    }
+    if !walk.rest().is_empty() {
+        return Err(RecordError::Truncated {
+            what: "batch",
+            needed: available + 1,
+            available,
+        }
+        .into());
+    }
+    if found.is_empty() {
+        return Err(RecordError::Empty.into());
+    }
+    Ok(found)
+}
+
+fn validate(
+    batches: &[RecordBatch],
+    config: &LogConfig,
+    origin: AppendOrigin,
+    now: i64,
+) -> Result<(), AppendError> {
+    let invalid = |reason: &str| Err(AppendError::InvalidRecord(reason.to_owned()));
+    let total: usize = batches.iter().map(|batch| batch.size()).sum();
+    let limit = config.segment_bytes as usize;
+    if origin == AppendOrigin::Client && batches.len() != 1 {
+        return invalid("a produce request has exactly one batch for a partition");
+    }
+    for batch in batches {
+        if batch.records_count == 0 || batch.records_count != batch.last_offset_delta + 1 {
+            return invalid("the number of records does not match the offsets of the batch");
+        }
+        if origin != AppendOrigin::Client {
+            continue;
+        }
+        let max = config.max_message_bytes as usize;
+        if batch.size() > max {
+            return Err(AppendError::MessageTooLarge {
+                size: batch.size(),
+                limit: max,
+            });
+        }
+        if batch.base_offset != 0 {
+            return invalid("the base offset of a produced batch must be 0");
+        }
+        if batch.is_control() {
+            return invalid("clients may not write control batches");
+        }
+        if batch.is_transactional() {
+            return Err(AppendError::Transactional);
+        }
+        if batch.has_producer_id() && (batch.base_sequence < 0 || batch.producer_epoch < 0) {
+            return invalid("a batch with a producer id needs an epoch and a sequence");
+        }
+        if config.message_timestamp_type == TimestampType::CreateTime {
+            check_timestamps(batch, config, now)?;
+        }
+        if config.cleanup_compact {
+            check_keys(batch)?;
+        }
+    }
+    if total > limit {
+        return Err(AppendError::RecordListTooLarge { size: total, limit });
+    }
+    Ok(())
+}
+
+fn check_timestamps(batch: &RecordBatch, config: &LogConfig, now: i64) -> Result<(), AppendError> {
+    let (first, last) = (batch.base_timestamp, batch.max_timestamp);
+    if last.saturating_sub(now) > config.message_timestamp_after_max_ms {
+        return Err(AppendError::InvalidTimestamp {
+            timestamp: last,
+            limit: "message.timestamp.after.max.ms",
+            now,
+        });
+    }
+    // The header does not tell the smallest timestamp; the first record's is what there is.
+    if first > NO_TIMESTAMP && now.saturating_sub(first) > config.message_timestamp_before_max_ms {
+        return Err(AppendError::InvalidTimestamp {
+            timestamp: first,
+            limit: "message.timestamp.before.max.ms",
+            now,
+        });
+    }
+    Ok(())
+}
+
+/// Compaction goes by keys: a record without one would stay for ever.
+fn check_keys(batch: &RecordBatch) -> Result<(), AppendError> {
+    for record in batch.records()? {
+        if record?.key.is_none() {
+            return Err(AppendError::InvalidRecord(
+                "a compacted topic takes only records with a key".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}

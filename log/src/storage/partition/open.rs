@@ -1,0 +1,431 @@
+//! Opening a log, and recovering it after a crash.
+//!
+//! After a clean shutdown the files are taken as they are. Otherwise everything from the recovery
+//! point on is read and checked: the log ends before the first batch that is torn, and the indexes,
+//! the leader epochs and the producers' state are made from what is left. Damage *below* the
+//! recovery point is no torn tail, for that was fsynced: it is an error and nothing is cut off.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::super::config::LogConfig;
+use super::super::dir::LogDir;
+use super::super::epochs::EpochCache;
+use super::super::error::{StorageError, StorageResult};
+use super::super::files::{
+    DELETED_SUFFIX, INDEX_SUFFIX, LEADER_EPOCH_CHECKPOINT, LOG_SUFFIX, TIME_INDEX_SUFFIX,
+    offset_file, offset_of, remove_if_there,
+};
+use super::super::producers::Producers;
+use super::super::properties::read_topic_id;
+use super::super::scan::{ScanError, Scanner};
+use super::super::segment::Segment;
+use super::super::types::{LogPosition, LogState};
+use super::{PartitionLog, Writer};
+
+/// What the opener knows of a log.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenLog {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) folder: PathBuf,
+    pub(crate) config: LogConfig,
+    /// The last shutdown was clean.
+    pub(crate) clean: bool,
+}
+
+impl PartitionLog {
+    pub(crate) fn open(dir: &Arc<LogDir>, open: OpenLog, now: i64) -> StorageResult<Arc<Self>> {
+        let OpenLog {
+            topic,
+            partition,
+            folder,
+            config,
+            clean,
+        } = open;
+        let checkpointed_start = dir.checkpointed_log_start(&topic, partition);
+        let recovery_point = dir.recovery_point(&topic, partition).unwrap_or(0);
+        let bases = tidy(&folder)?;
+        let epoch_path = folder.join(LEADER_EPOCH_CHECKPOINT);
+        let loaded_epochs = EpochCache::load(epoch_path.clone());
+        let epochs_known = loaded_epochs.is_some();
+
+        let mut segments = BTreeMap::new();
+        for base in bases {
+            segments.insert(base, Segment::open(dir, &folder, base, now)?);
+        }
+        let is_new = segments.is_empty();
+        let mut opening = Opening {
+            dir,
+            topic: &topic,
+            partition,
+            config: &config,
+            folder: &folder,
+            segments,
+            epochs: loaded_epochs.unwrap_or_else(|| EpochCache::empty(epoch_path)),
+            end: checkpointed_start.unwrap_or(0),
+        };
+        if is_new {
+            opening.start_at(opening.end, now)?;
+        } else if !clean || !opening.load_clean()? {
+            opening.recover(recovery_point)?;
+        }
+        if !epochs_known && !is_new {
+            opening.rebuild_epochs()?;
+        }
+        let first = opening.segments.keys().next().copied().unwrap_or(0);
+        let log_start = checkpointed_start.unwrap_or(first).max(first);
+        if log_start > opening.end {
+            // Deletion up to here was under way, or what was there was never fsynced.
+            opening.start_at(log_start, now)?;
+        }
+        opening.epochs.truncate_from_end(opening.end);
+        opening.epochs.truncate_from_start(log_start);
+        let (end, epochs) = (opening.end, opening.epochs);
+        let segments: BTreeMap<_, _> = opening
+            .segments
+            .into_iter()
+            .map(|(base, s)| (base, Arc::new(s)))
+            .collect();
+        let Some(active) = segments.values().next_back().cloned() else {
+            return Err(StorageError::BadFile {
+                path: folder,
+                reason: "the log has no segment".to_owned(),
+            });
+        };
+        // What a clean shutdown left was fsynced; otherwise only the recovery point is known.
+        let flushed = if clean || is_new {
+            end
+        } else {
+            recovery_point.clamp(log_start, end)
+        };
+        let topic_id = read_topic_id(&folder)?.unwrap_or(Uuid::nil());
+        let flush_now = config.flush_before_ack() && flushed < end;
+        let position = LogPosition {
+            log_start_offset: log_start,
+            last_stable_offset: log_start,
+            high_watermark: log_start,
+            log_end_offset: end,
+            state: LogState::Online,
+        };
+        let log = Arc::new_cyclic(|me| Self {
+            topic: topic.clone(),
+            partition,
+            topic_id: RwLock::new(topic_id),
+            dir: Arc::clone(dir),
+            folder: folder.clone(),
+            config: RwLock::new(Arc::new(config.clone())),
+            segments: RwLock::new(segments),
+            writer: Mutex::new(Writer {
+                active,
+                producers: Producers::default(),
+                next_offset: end,
+                jitter: rand::random(),
+            }),
+            epochs: RwLock::new(epochs),
+            position: watch::Sender::new(position),
+            flushed: AtomicI64::new(flushed),
+            flushing: Mutex::new(()),
+            flush_asked: AtomicBool::new(false),
+            flush_due: AtomicBool::new(false),
+            last_flush: AtomicI64::new(now),
+            truncations: AtomicU64::new(0),
+            me: me.clone(),
+        });
+        if !is_new {
+            log.writer.lock().producers = log.load_producers(end)?;
+        }
+        if flush_now {
+            log.flush()?;
+        }
+        log.publish(|_| {});
+        Ok(log)
+    }
+
+    /// The producers' state at `end`: the latest snapshot that can be read, and the batches since.
+    pub(super) fn load_producers(&self, end: i64) -> StorageResult<Producers> {
+        let mut producers = Producers::default();
+        let mut from = self.segments.read().keys().next().copied().unwrap_or(0);
+        for offset in self.snapshots()?.into_iter().rev() {
+            let path = self.snapshot_path(offset);
+            if offset > end {
+                remove_if_there(&path)?;
+                continue;
+            }
+            match Producers::read_snapshot(&path) {
+                Ok(read) => {
+                    producers = read;
+                    from = offset;
+                    break;
+                }
+                // An older one does, and more batches; without any, all of them.
+                Err(error) => tracing::warn!(%error, "a producer snapshot is not used"),
+            }
+        }
+        if from >= end {
+            return Ok(producers);
+        }
+        let segments: Vec<_> = {
+            let segments = self.segments.read();
+            let first = segments
+                .range(..=from)
+                .next_back()
+                .map_or(from, |(base, _)| *base);
+            segments
+                .range(first..)
+                .map(|(_, segment)| Arc::clone(segment))
+                .collect()
+        };
+        for segment in segments {
+            let (start, _) = segment.lookup(from);
+            let mut scanner = Scanner::new(&segment, start, segment.size());
+            loop {
+                match scanner.next_header() {
+                    Ok(Some((_, header))) if header.base_offset >= from => {
+                        producers.update(&header)
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    // Reads will tell of the damage; what the producers did after it is unknown.
+                    Err(ScanError::Damaged { position, reason }) => {
+                        tracing::warn!(file = %segment.path().display(), position, reason,
+                            "damage in the log: the producers' state may be incomplete");
+                        break;
+                    }
+                    Err(ScanError::Storage(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(producers)
+    }
+}
+
+/// A log while it is opened: nobody else sees it.
+struct Opening<'a> {
+    dir: &'a Arc<LogDir>,
+    topic: &'a str,
+    partition: i32,
+    config: &'a LogConfig,
+    folder: &'a PathBuf,
+    segments: BTreeMap<i64, Segment>,
+    epochs: EpochCache,
+    end: i64,
+}
+
+impl Opening<'_> {
+    fn corrupt(
+        &self,
+        segment: &Segment,
+        offset: i64,
+        position: u64,
+        reason: String,
+    ) -> StorageError {
+        StorageError::Corrupt {
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            offset,
+            file: segment.path().to_path_buf(),
+            position,
+            reason,
+        }
+    }
+
+    /// Deletes what there is and begins anew.
+    fn start_at(&mut self, offset: i64, now: i64) -> StorageResult<()> {
+        for segment in std::mem::take(&mut self.segments).values().rev() {
+            segment.delete()?;
+        }
+        self.epochs.clear();
+        let segment = Segment::create(self.dir, self.folder, offset, now)?;
+        self.segments.insert(offset, segment);
+        self.end = offset;
+        Ok(())
+    }
+
+    /// After a clean shutdown: only the active segment is looked at. `false` when its indexes are
+    /// not usable.
+    fn load_clean(&mut self) -> StorageResult<bool> {
+        let Some(mut last) = self.segments.last_entry() else {
+            return Ok(false);
+        };
+        let base = *last.key();
+        if !last.get_mut().reactivate() {
+            return Ok(false);
+        }
+        match last.get().load_tail() {
+            Ok(end) => {
+                self.end = end;
+                Ok(true)
+            }
+            Err(ScanError::Storage(error)) => Err(error),
+            Err(ScanError::Damaged { position, reason }) => {
+                let segment = last.get();
+                Err(StorageError::Corrupt {
+                    topic: self.topic.to_owned(),
+                    partition: self.partition,
+                    offset: base,
+                    file: segment.path().to_path_buf(),
+                    position,
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// After a crash: checks everything from the recovery point on, and cuts the torn tail off.
+    fn recover(&mut self, recovery_point: i64) -> StorageResult<()> {
+        let bases: Vec<_> = self.segments.keys().copied().collect();
+        let interval = u64::from(self.config.index_interval_bytes);
+        // Where the segment before ends, once one has been read.
+        let mut end = None;
+        for (n, base) in bases.iter().copied().enumerate() {
+            let following = bases.get(n + 1).copied();
+            // Fsynced as a whole, and its indexes are in their files.
+            if following.is_some_and(|next| next <= recovery_point) && self.has_indexes(base) {
+                continue;
+            }
+            if let Some(end) = end
+                && end != base
+                && (!self.config.cleanup_compact || end > base)
+            {
+                self.drop_from(base, end, recovery_point)?;
+                break;
+            }
+            let Some(segment) = self.segments.get(&base) else {
+                continue;
+            };
+            if end.is_none() {
+                // The batches say what epochs there are from here on.
+                self.epochs.truncate_from_end(base);
+            }
+            let gaps = self.config.cleanup_compact;
+            let mut next = base;
+            let epochs = &mut self.epochs;
+            let result = segment.rebuild(interval, recovery_point, |header| {
+                if header.base_offset != next && (!gaps || header.base_offset < next) {
+                    return Err(format!(
+                        "the batch says its offset is {}, but {next} is next",
+                        header.base_offset
+                    ));
+                }
+                let epoch = header.partition_leader_epoch;
+                if epochs.latest().is_some_and(|latest| epoch < latest) {
+                    return Err(format!("the leader epoch goes back to {epoch}"));
+                }
+                epochs.assign(epoch, header.base_offset);
+                next = header.next_offset();
+                Ok(())
+            });
+            end = Some(next);
+            self.end = next;
+            match result {
+                Ok(()) => {
+                    if following.is_some() {
+                        segment.seal()?;
+                    }
+                }
+                Err(ScanError::Storage(error)) => return Err(error),
+                Err(ScanError::Damaged { position, reason }) => {
+                    if next < recovery_point {
+                        return Err(self.corrupt(segment, next, position, reason));
+                    }
+                    tracing::warn!(
+                        topic = self.topic, partition = self.partition, offset = next,
+                        file = %segment.path().display(), bytes = segment.size() - position, reason,
+                        "the log is cut off before a batch that was not written whole"
+                    );
+                    segment.truncate(position)?;
+                    if let Some(following) = following {
+                        self.drop_from(following, next, recovery_point)?;
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments from `base` on, which do not go on where the one before ends.
+    fn drop_from(&mut self, base: i64, end: i64, recovery_point: i64) -> StorageResult<()> {
+        if let Some(segment) = self.segments.get(&base)
+            && base < recovery_point
+        {
+            let reason = format!("the segment before it ends at offset {end}");
+            return Err(self.corrupt(segment, end, 0, reason));
+        }
+        let dropped = self.segments.split_off(&base);
+        for segment in dropped.values().rev() {
+            tracing::warn!(
+                topic = self.topic, partition = self.partition,
+                file = %segment.path().display(), bytes = segment.size(),
+                "a segment behind the cut is deleted"
+            );
+            segment.delete()?;
+        }
+        Ok(())
+    }
+
+    fn has_indexes(&self, base: i64) -> bool {
+        [(INDEX_SUFFIX, 8), (TIME_INDEX_SUFFIX, 12)]
+            .iter()
+            .all(|(suffix, entry)| {
+                fs::metadata(offset_file(self.folder, base, suffix))
+                    .is_ok_and(|meta| meta.len() % entry == 0)
+            })
+    }
+
+    /// The leader epochs from all batches there are, for want of a file that says.
+    fn rebuild_epochs(&mut self) -> StorageResult<()> {
+        self.epochs.clear();
+        for segment in self.segments.values() {
+            let mut scanner = Scanner::new(segment, 0, segment.size());
+            loop {
+                match scanner.next_header() {
+                    Ok(Some((_, header))) => {
+                        self.epochs
+                            .assign(header.partition_leader_epoch, header.base_offset);
+                    }
+                    // Damage is for the reads to tell.
+                    Ok(None) | Err(ScanError::Damaged { .. }) => break,
+                    Err(ScanError::Storage(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Deletes what a crash may have left behind, and returns the base offsets of the segments.
+fn tidy(folder: &std::path::Path) -> StorageResult<Vec<i64>> {
+    let error = |e| StorageError::io("list", folder, e);
+    let mut bases = Vec::new();
+    let mut indexes = Vec::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.ends_with(DELETED_SUFFIX) || name.ends_with(".tmp") {
+            remove_if_there(&entry.path())?;
+        } else if let Some(base) = offset_of(name, LOG_SUFFIX) {
+            bases.push(base);
+        } else if let Some(base) =
+            offset_of(name, INDEX_SUFFIX).or_else(|| offset_of(name, TIME_INDEX_SUFFIX))
+        {
+            indexes.push((base, entry.path()));
+        }
+    }
+    bases.sort_unstable();
+    for (base, path) in indexes {
+        if bases.binary_search(&base).is_err() {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(bases)
+}

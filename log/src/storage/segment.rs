@@ -1,0 +1,526 @@
+//! A segment: a file of batches and its two indexes.
+//!
+//! Invariant: `size` is published after the bytes are written, and only whole batches lie below
+//! it; what an append left behind when it failed is cut off again. Readers never look past `size`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::record::{BatchHeader, NO_TIMESTAMP};
+
+use super::dir::LogDir;
+use super::error::{StorageError, StorageResult};
+use super::files::{
+    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, offset_file, remove_if_there,
+    sync_dir,
+};
+use super::index::{Index, OffsetEntry, TimeEntry};
+use super::scan::{ScanError, Scanner};
+
+/// The timestamps of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    /// The largest timestamp of the first batch, by whose age the segment rolls.
+    pub(crate) first: i64,
+    /// The largest timestamp.
+    pub(crate) max: i64,
+    /// The last offset of the first batch that has it.
+    pub(crate) max_offset: i64,
+}
+
+impl Stamps {
+    const NONE: Self = Self {
+        first: NO_TIMESTAMP,
+        max: NO_TIMESTAMP,
+        max_offset: -1,
+    };
+
+    fn add(&mut self, header: &BatchHeader, is_first: bool) {
+        if is_first {
+            self.first = header.max_timestamp;
+        }
+        if header.max_timestamp > self.max {
+            self.max = header.max_timestamp;
+            self.max_offset = header.last_offset();
+        }
+    }
+}
+
+/// What the writer of the active segment keeps.
+#[derive(Debug)]
+struct Tail {
+    /// `None` in a sealed segment whose time index has not been read yet.
+    stamps: Option<Stamps>,
+    bytes_since_index: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    base_offset: i64,
+    path: PathBuf,
+    dir: Arc<LogDir>,
+    file: OnceLock<File>,
+    size: AtomicU64,
+    offsets: Index<OffsetEntry>,
+    times: Index<TimeEntry>,
+    tail: Mutex<Tail>,
+    created_at: i64,
+    /// The names are on disk: the folder has been fsynced since the files were made.
+    name_synced: AtomicBool,
+}
+
+impl Segment {
+    /// A new, empty segment.
+    pub(crate) fn create(
+        dir: &Arc<LogDir>,
+        folder: &Path,
+        base_offset: i64,
+        now: i64,
+    ) -> StorageResult<Self> {
+        let path = offset_file(folder, base_offset, LOG_SUFFIX);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|e| StorageError::io("create", &path, e))?;
+        let segment = Self {
+            base_offset,
+            dir: Arc::clone(dir),
+            file: OnceLock::from(file),
+            size: AtomicU64::new(0),
+            offsets: Index::empty(offset_file(folder, base_offset, INDEX_SUFFIX)),
+            times: Index::empty(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
+            path,
+            tail: Mutex::new(Tail {
+                stamps: Some(Stamps::NONE),
+                bytes_since_index: 0,
+            }),
+            created_at: now,
+            name_synced: AtomicBool::new(false),
+        };
+        remove_if_there(segment.offsets.path())?;
+        remove_if_there(segment.times.path())?;
+        Ok(segment)
+    }
+
+    /// A segment that is on disk, taken for sealed: its indexes are searched in their files.
+    pub(crate) fn open(
+        dir: &Arc<LogDir>,
+        folder: &Path,
+        base_offset: i64,
+        now: i64,
+    ) -> StorageResult<Self> {
+        let path = offset_file(folder, base_offset, LOG_SUFFIX);
+        let meta = fs::metadata(&path).map_err(|e| StorageError::io("open", &path, e))?;
+        Ok(Self {
+            base_offset,
+            dir: Arc::clone(dir),
+            file: OnceLock::new(),
+            size: AtomicU64::new(meta.len()),
+            offsets: Index::sealed(offset_file(folder, base_offset, INDEX_SUFFIX)),
+            times: Index::sealed(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
+            path,
+            tail: Mutex::new(Tail {
+                stamps: None,
+                bytes_since_index: 0,
+            }),
+            created_at: now,
+            name_synced: AtomicBool::new(true),
+        })
+    }
+
+    pub(crate) fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn created_at(&self) -> i64 {
+        self.created_at
+    }
+
+    fn file(&self) -> StorageResult<&File> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(|e| StorageError::io("open", &self.path, e))?;
+        Ok(self.file.get_or_init(|| opened))
+    }
+
+    /// Whether the indexes have reached a size, or could not name an offset any more.
+    pub(crate) fn is_full_for(&self, last_offset: i64, index_bytes: usize) -> StorageResult<bool> {
+        Ok(last_offset - self.base_offset > i64::from(i32::MAX)
+            || self.offsets.size()? + OffsetEntry::SIZE_BYTES > index_bytes
+            || self.times.size()? + TimeEntry::SIZE_BYTES > index_bytes)
+    }
+
+    /// Appends batches: for each its header as it is to be, and the bytes after the header.
+    pub(crate) fn append(
+        &self,
+        batches: &[(BatchHeader, Bytes)],
+        index_interval: u64,
+    ) -> StorageResult<()> {
+        let heads: Vec<_> = batches.iter().map(|(header, _)| header.encode()).collect();
+        let mut slices = Vec::with_capacity(batches.len() * 2);
+        for (head, (_, body)) in heads.iter().zip(batches) {
+            slices.push(IoSlice::new(head));
+            slices.push(IoSlice::new(body));
+        }
+        let start = self.size();
+        let written = match self.write_all(&mut slices, start) {
+            Ok(written) => written,
+            Err(e) => {
+                let error = StorageError::io("append to", &self.path, e);
+                // Take the part back. If not even that works, or the disk is not merely full, the
+                // file is not to be trusted with more.
+                let undone = self.file().map(|file| file.set_len(start));
+                if !matches!(undone, Ok(Ok(()))) || !matches!(error, StorageError::DiskFull { .. })
+                {
+                    self.dir.fail(&error);
+                }
+                return Err(error);
+            }
+        };
+        {
+            let mut tail = self.tail.lock();
+            let Tail {
+                stamps,
+                bytes_since_index,
+            } = &mut *tail;
+            let mut position = start;
+            for (header, _) in batches {
+                let stamps = stamps.get_or_insert(Stamps::NONE);
+                if *bytes_since_index > index_interval {
+                    self.index(header, position, stamps);
+                    *bytes_since_index = 0;
+                }
+                stamps.add(header, position == 0);
+                position += header.size() as u64;
+                *bytes_since_index += header.size() as u64;
+            }
+        }
+        self.size.store(start + written, Ordering::Release);
+        Ok(())
+    }
+
+    fn index(&self, header: &BatchHeader, position: u64, stamps: &Stamps) {
+        self.offsets.push(OffsetEntry {
+            relative_offset: self.relative(header.last_offset()),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+        });
+        self.index_time(stamps);
+    }
+
+    fn index_time(&self, stamps: &Stamps) {
+        if stamps.max > NO_TIMESTAMP
+            && !matches!(self.times.last(), Ok(Some(last)) if last.timestamp >= stamps.max)
+        {
+            self.times.push(TimeEntry {
+                timestamp: stamps.max,
+                relative_offset: self.relative(stamps.max_offset),
+            });
+        }
+    }
+
+    fn relative(&self, offset: i64) -> u32 {
+        u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX)
+    }
+
+    fn write_all(&self, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<u64> {
+        let file = self.file().map_err(|e| io::Error::other(e.to_string()))?;
+        #[cfg(test)]
+        if let Some(room) = self.dir.faults.disk_full_after.lock().take() {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            std::os::unix::fs::FileExt::write_all_at(file, &all[..room.min(all.len())], at)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut rest = slices;
+        let mut written = 0u64;
+        while !rest.is_empty() {
+            // The kernel takes at most 1024 slices a call.
+            let some = rest.get(..rest.len().min(1024)).unwrap_or_default();
+            match rustix::io::pwritev(file, some, at + written) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    written += n as u64;
+                    IoSlice::advance_slices(&mut rest, n);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Reads bytes below `size`; fewer only when the file is shorter than it should be.
+    pub(crate) fn read_at(&self, position: u64, len: usize) -> StorageResult<Bytes> {
+        let file = self.file()?;
+        let mut bytes = Vec::with_capacity(len.max(1));
+        while bytes.len() < len {
+            let at = position + bytes.len() as u64;
+            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(StorageError::io("read", &self.path, e.into())),
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        bytes.truncate(len);
+        Ok(bytes.into())
+    }
+
+    /// Where to start looking for the batch that contains `offset`, and, when an index entry says
+    /// so, the last offset of the batch there.
+    pub(crate) fn lookup(&self, offset: i64) -> (u64, Option<i64>) {
+        let relative = self.relative(offset);
+        match self
+            .offsets
+            .last_where(|entry| entry.relative_offset <= relative)
+        {
+            Ok(Some(entry)) if u64::from(entry.position) < self.size() => (
+                u64::from(entry.position),
+                Some(self.base_offset + i64::from(entry.relative_offset)),
+            ),
+            // An index that cannot be read only makes the search longer.
+            _ => (0, None),
+        }
+    }
+
+    /// The offset up to which every timestamp is smaller.
+    pub(crate) fn last_offset_before_time(&self, timestamp: i64) -> Option<i64> {
+        let found = self
+            .times
+            .last_where(|entry| entry.timestamp < timestamp)
+            .ok()
+            .flatten()?;
+        Some(self.base_offset + i64::from(found.relative_offset))
+    }
+
+    /// The segment's timestamps, from the time index when it is sealed; scanned when that is gone.
+    pub(crate) fn stamps(&self) -> StorageResult<Stamps> {
+        if let Some(stamps) = self.tail.lock().stamps {
+            return Ok(stamps);
+        }
+        let mut scanner = Scanner::new(self, 0, self.size());
+        let mut stamps = Stamps::NONE;
+        if let Ok(Some((_, header))) = scanner.next_header() {
+            stamps.add(&header, true);
+            match self.times.last() {
+                Ok(Some(last)) => {
+                    stamps.max = last.timestamp;
+                    stamps.max_offset = self.base_offset + i64::from(last.relative_offset);
+                }
+                _ => {
+                    while let Ok(Some((_, header))) = scanner.next_header() {
+                        stamps.add(&header, false);
+                    }
+                }
+            }
+        }
+        self.tail.lock().stamps = Some(stamps);
+        Ok(stamps)
+    }
+
+    /// When the file was last written, by the file system: for records without a timestamp.
+    pub(crate) fn modified_at(&self) -> Option<i64> {
+        let modified = fs::metadata(&self.path).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    }
+
+    /// Walks over every batch from the beginning, builds the indexes anew (in memory), and shows
+    /// each header to `each`. The CRC is checked of what lies at or above `check_from`. Where it
+    /// stops at damage, the segment is whole up to there.
+    pub(crate) fn rebuild(
+        &self,
+        index_interval: u64,
+        check_from: i64,
+        mut each: impl FnMut(&BatchHeader) -> Result<(), String>,
+    ) -> Result<(), ScanError> {
+        self.offsets.replace(Vec::new());
+        self.times.replace(Vec::new());
+        let mut scanner = Scanner::new(self, 0, self.size());
+        let mut stamps = Stamps::NONE;
+        let mut since = 0;
+        let end = loop {
+            let position = scanner.position();
+            let header = match scanner.peek() {
+                Ok(Some(header)) => header,
+                Ok(None) => break Ok(()),
+                Err(e) => break Err(e),
+            };
+            if header.last_offset() < check_from {
+                scanner.skip(&header);
+            } else if let Err(e) = scanner.next_batch() {
+                break Err(e);
+            }
+            if let Err(reason) = each(&header) {
+                break Err(ScanError::Damaged { position, reason });
+            }
+            if since > index_interval {
+                self.index(&header, position, &stamps);
+                since = 0;
+            }
+            stamps.add(&header, position == 0);
+            since += header.size() as u64;
+        };
+        *self.tail.lock() = Tail {
+            stamps: Some(stamps),
+            bytes_since_index: since,
+        };
+        end
+    }
+
+    /// Makes a segment that was closed cleanly active again: its indexes are loaded. Says where
+    /// its last indexed batch begins; `false` when the indexes are not there or make no sense.
+    pub(crate) fn reactivate(&mut self) -> bool {
+        let offsets = Index::<OffsetEntry>::load(self.offsets.path().to_path_buf());
+        let times = Index::<TimeEntry>::load(self.times.path().to_path_buf());
+        let (Some(offsets), Some(times)) = (offsets, times) else {
+            return false;
+        };
+        let size = self.size();
+        if let Ok(Some(last)) = offsets.last()
+            && u64::from(last.position) >= size
+        {
+            return false;
+        }
+        if size > 0 && matches!(times.last(), Ok(None)) && !matches!(offsets.last(), Ok(None)) {
+            return false;
+        }
+        self.offsets = offsets;
+        self.times = times;
+        true
+    }
+
+    /// After [`reactivate`](Self::reactivate): what the writer needs, from walking over the
+    /// headers behind the last index entry. Returns the offset after the last batch.
+    pub(crate) fn load_tail(&self) -> Result<i64, ScanError> {
+        let (start, indexed) = self.lookup(i64::MAX);
+        let mut stamps = Stamps::NONE;
+        if let Some((_, first)) = Scanner::new(self, 0, self.size()).next_header()? {
+            stamps.add(&first, true);
+        }
+        if let Ok(Some(last)) = self.times.last() {
+            stamps.max = last.timestamp;
+            stamps.max_offset = self.base_offset + i64::from(last.relative_offset);
+        }
+        let mut scanner = Scanner::new(self, start, self.size());
+        let mut next = if start == 0 {
+            Some(self.base_offset)
+        } else {
+            None
+        };
+        let mut end = self.base_offset;
+        while let Some((position, header)) = scanner.next_header()? {
+            let expected = next.unwrap_or(header.base_offset);
+            if header.base_offset < expected
+                || (position == start && indexed.is_some_and(|last| last != header.last_offset()))
+            {
+                let reason = format!("the batch says its offset is {}", header.base_offset);
+                return Err(ScanError::Damaged { position, reason });
+            }
+            stamps.add(&header, position == 0);
+            end = header.next_offset();
+            next = Some(end);
+        }
+        *self.tail.lock() = Tail {
+            stamps: Some(stamps),
+            bytes_since_index: self.size() - start,
+        };
+        Ok(end)
+    }
+
+    /// Cuts the file off at a batch's beginning, and the indexes with it.
+    pub(crate) fn truncate(&self, position: u64) -> StorageResult<()> {
+        self.size
+            .store(position.min(self.size()), Ordering::Release);
+        self.file()?
+            .set_len(position)
+            .map_err(|e| StorageError::io("truncate", &self.path, e))
+    }
+
+    /// Nothing more will be appended: the indexes go to their files.
+    pub(crate) fn seal(&self) -> StorageResult<()> {
+        self.close_time_index();
+        self.offsets.seal()?;
+        self.times.seal()
+    }
+
+    /// Writes the indexes of a segment that may be appended to again after the next open.
+    pub(crate) fn save_indexes(&self) -> StorageResult<()> {
+        self.close_time_index();
+        self.offsets.save()?;
+        self.times.save()
+    }
+
+    fn close_time_index(&self) {
+        if let Some(stamps) = self.tail.lock().stamps {
+            self.index_time(&stamps);
+        }
+    }
+
+    /// fsyncs everything of the segment.
+    pub(crate) fn sync(&self) -> StorageResult<()> {
+        #[cfg(test)]
+        if self.dir.faults.sync_fails.swap(false, Ordering::Relaxed) {
+            return Err(StorageError::io(
+                "sync",
+                &self.path,
+                io::Error::other("injected"),
+            ));
+        }
+        self.file()?
+            .sync_data()
+            .map_err(|e| StorageError::io("sync", &self.path, e))?;
+        self.offsets.sync()?;
+        self.times.sync()?;
+        if !self.name_synced.load(Ordering::Relaxed) {
+            if let Some(folder) = self.path.parent() {
+                sync_dir(folder)?;
+            }
+            self.name_synced.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Deletes the files. Who has them open reads on. The log's goes first, by another name, so
+    /// that a crash in between leaves nothing that looks like a segment.
+    pub(crate) fn delete(&self) -> StorageResult<()> {
+        let mut deleted = self.path.as_os_str().to_owned();
+        deleted.push(DELETED_SUFFIX);
+        let deleted = PathBuf::from(deleted);
+        // Readers that come late find the file open.
+        let _ = self.file();
+        fs::rename(&self.path, &deleted).map_err(|e| StorageError::io("delete", &self.path, e))?;
+        remove_if_there(self.offsets.path())?;
+        remove_if_there(self.times.path())?;
+        remove_if_there(&deleted)
+    }
+}
+
+impl OffsetEntry {
+    const SIZE_BYTES: usize = <Self as super::index::Entry>::SIZE;
+}
+
+impl TimeEntry {
+    const SIZE_BYTES: usize = <Self as super::index::Entry>::SIZE;
+}
