@@ -1,1 +1,16 @@
-//! See the workspace README.
+//! Streaming SQL: the parser's extensions, the catalog, the planner, the columnar
+//! operators, materialized views, pull and push queries, and the Postgres wire.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
+
+pub mod catalog;
+mod error;
+pub mod functions;
+pub mod operators;
+pub mod parse;
+pub mod plan;
+pub mod planner;
+
+pub use error::{Place, SqlError, SqlState};

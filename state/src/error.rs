@@ -62,6 +62,12 @@ pub enum StateError {
         /// How many stores there are.
         count: usize,
     },
+    /// The task has been closed, or has moved to another process.
+    #[error("store `{store}` is closed: its task has moved or ended; ask again")]
+    Closed {
+        /// The store's name.
+        store: String,
+    },
     /// A key of a window store that is too short to hold a window start.
     #[error("store `{store}` holds a key of {len} bytes that is not a window key")]
     BadKey {

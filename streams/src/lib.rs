@@ -1,2 +1,28 @@
 //! The stream-processing library of Thalweg: a typed DSL, columnar nodes, and the task
 //! runtime that drives both.
+//!
+//! - [`dsl`] declares streams and tables; [`serdes`] turn their records into bytes and back.
+//! - [`topology`] describes a program as plain data: sub-topologies, sources, sinks, stores.
+//! - [`test_driver`] runs a topology in memory, for tests.
+//! - [`task`] is the seam between the runtime and the nodes, and the engine of one task:
+//!   sans-IO, driven alike by the runtime, the test driver and simulations.
+
+pub mod columnar;
+pub mod dsl;
+pub mod error;
+pub mod serdes;
+pub mod task;
+pub mod test_driver;
+pub mod topology;
+pub mod typed;
+
+pub use dsl::{
+    Branched, Consumed, EmitStrategy, Grouped, Joined, KGroupedStream, KGroupedTable, KStream,
+    KTable, Materialized, Produced, Repartitioned, StreamsBuilder, TimeWindowedKStream,
+};
+pub use error::StreamsError;
+pub use test_driver::{TestDriverOptions, TopologyTestDriver};
+pub use typed::{
+    AsKey, KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,
+    StoreAccess, StoreRef, TimeWindows, TimerId, Window, Windowed,
+};

@@ -1,0 +1,186 @@
+//! Running a sink: a consumer of the group `connect-<name>` hands records over, flushes the
+//! sink, and only then commits to the log.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use thalweg_log::client::{
+    AutoOffsetReset, Client, Consumer, ConsumerConfig, OffsetAndMetadata, TopicPartition,
+};
+use tokio::sync::watch;
+
+use super::handle::told_to_stop;
+use super::{ConnectorHandle, ConnectorState, ConnectorStatus, back_off, group_of};
+use crate::{ConnectorError, SinkConnector, SinkRecord};
+
+/// How long records go on before the sink is flushed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long to wait for records.
+const POLL: Duration = Duration::from_millis(200);
+
+/// A sink and the topic it is filled from.
+pub struct SinkTask {
+    /// Unique among the connectors of a cluster; names its group.
+    pub name: String,
+    /// The topic.
+    pub topic: String,
+    /// The sink.
+    pub connector: Box<dyn SinkConnector>,
+}
+
+/// Starts a sink on the current tokio runtime.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn run_sink(client: Client, task: SinkTask) -> ConnectorHandle {
+    let (status_sender, status) = watch::channel(ConnectorStatus::default());
+    let (stop_sender, mut stop) = watch::channel(false);
+    let name = task.name.clone();
+    let mut runner = SinkRunner {
+        client,
+        task,
+        status: status_sender,
+    };
+    let task = tokio::spawn(async move { runner.run(&mut stop).await });
+    ConnectorHandle::new(name, status, stop_sender, task)
+}
+
+struct SinkRunner {
+    client: Client,
+    task: SinkTask,
+    status: watch::Sender<ConnectorStatus>,
+}
+
+impl SinkRunner {
+    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectorError> {
+        let mut failures = 0;
+        loop {
+            let before = self.status.borrow().records;
+            let Err(error) = self.live(stop).await else {
+                self.enter(ConnectorState::Stopped);
+                return Ok(());
+            };
+            self.status
+                .send_modify(|status| status.last_error = Some(error.to_string()));
+            if !error.is_retriable() {
+                tracing::error!(connector = self.task.name, "sink failed: {error}");
+                self.enter(ConnectorState::Failed);
+                return Err(error);
+            }
+            if self.status.borrow().records > before {
+                failures = 0;
+            }
+            let wait = back_off(failures);
+            failures += 1;
+            tracing::warn!(connector = self.task.name, ?wait, "sink restarts: {error}");
+            self.status.send_modify(|status| {
+                status.state = ConnectorState::Restarting;
+                status.restarts += 1;
+            });
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = told_to_stop(stop) => {
+                    self.enter(ConnectorState::Stopped);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn enter(&self, state: ConnectorState) {
+        self.status.send_if_modified(|status| {
+            let changed = status.state != state;
+            status.state = state;
+            changed
+        });
+    }
+
+    /// Moves records until told to stop.
+    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectorError> {
+        self.enter(ConnectorState::Starting);
+        let mut consumer = self.open().await?;
+        let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        let mut flushed_at = Instant::now();
+        loop {
+            let fetched = tokio::select! {
+                fetched = consumer.poll_records(POLL) => fetched?,
+                () = told_to_stop(stop) => {
+                    self.flush(&mut consumer, &mut next).await?;
+                    consumer.close().await?;
+                    return Ok(());
+                }
+            };
+            let mut records = Vec::new();
+            for partition in fetched {
+                let place = partition.topic_partition.clone();
+                let end = partition.next_offset;
+                for record in partition {
+                    let record = record?;
+                    records.push(SinkRecord {
+                        partition: place.clone(),
+                        offset: record.offset,
+                        timestamp: record.timestamp,
+                        key: record.key,
+                        value: record.value,
+                    });
+                }
+                next.insert(place, end);
+            }
+            if records.is_empty() {
+                self.flush(&mut consumer, &mut next).await?;
+                self.enter(ConnectorState::Idle);
+                continue;
+            }
+            self.task.connector.put(&records).await?;
+            self.status.send_modify(|status| {
+                status.state = ConnectorState::Running;
+                status.records += records.len() as u64;
+            });
+            if flushed_at.elapsed() >= COMMIT_INTERVAL {
+                self.flush(&mut consumer, &mut next).await?;
+                flushed_at = Instant::now();
+            }
+        }
+    }
+
+    /// Opens the sink, and a consumer of all partitions where the sink wants to go on.
+    async fn open(&mut self) -> Result<Consumer, ConnectorError> {
+        let wanted: BTreeMap<TopicPartition, i64> =
+            self.task.connector.open().await?.into_iter().collect();
+        let mut consumer = self.client.consumer(ConsumerConfig {
+            group_id: Some(group_of(&self.task.name)),
+            enable_auto_commit: false,
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            ..ConsumerConfig::default()
+        })?;
+        let partitions = self.client.topic(&self.task.topic).await?.partitions.len();
+        let all: Vec<TopicPartition> = (0..partitions)
+            .map(|partition| TopicPartition::new(self.task.topic.as_str(), partition as i32))
+            .collect();
+        consumer.assign(all.clone())?;
+        for partition in &all {
+            if let Some(offset) = wanted.get(partition) {
+                consumer.seek(partition, *offset)?;
+            }
+        }
+        Ok(consumer)
+    }
+
+    /// Makes the sink durable, then tells the log.
+    async fn flush(
+        &mut self,
+        consumer: &mut Consumer,
+        next: &mut BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), ConnectorError> {
+        if next.is_empty() {
+            return Ok(());
+        }
+        self.task.connector.flush().await?;
+        let offsets: BTreeMap<TopicPartition, OffsetAndMetadata> = std::mem::take(next)
+            .into_iter()
+            .map(|(partition, offset)| (partition, offset.into()))
+            .collect();
+        consumer.commit(offsets).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Administration: topics, configurations, groups, offsets, records.
+//!
+//! Calls that name several things answer for each of them: the outer error means that
+//! nothing is known, the inner one that this thing was refused. Calls for one thing
+//! (`create_topic`, `delete_topic`, …) have one error.
+
+mod groups;
+mod topics;
+mod types;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use types::{
+    AlterConfig, ClusterDescription, ConfigEntry, ConfigResource, CreatedTopic, GroupDescription,
+    GroupListing, MemberDescription, NewTopic, TopicListing,
+};
+
+use super::core::Core;
+use super::offsets::list_offsets;
+use super::{ClientError, IsolationLevel, OffsetAndTimestamp, OffsetSpec, TopicPartition};
+
+/// An answer for each of several things, by name.
+pub type Each<T, K = String> = BTreeMap<K, Result<T, ClientError>>;
+
+/// Administration of a cluster. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    core: Arc<Core>,
+}
+
+impl Admin {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Looks offsets up. `None` where no record has so late a timestamp.
+    pub async fn list_offsets(
+        &self,
+        wanted: BTreeMap<TopicPartition, OffsetSpec>,
+        isolation: IsolationLevel,
+    ) -> Result<BTreeMap<TopicPartition, Option<OffsetAndTimestamp>>, ClientError> {
+        list_offsets(&self.core, wanted, isolation, self.core.deadline())
+            .await
+            .into_iter()
+            .map(|(partition, found)| found.map(|found| (partition, found)))
+            .collect()
+    }
+}
+
+/// The one answer out of many.
+fn only<T>(answers: Each<T>, what: &str) -> Result<T, ClientError> {
+    match answers.into_values().next() {
+        Some(answer) => answer,
+        None => Err(ClientError::Protocol {
+            what: what.to_owned(),
+            reason: "it is empty".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,208 @@
+//! What administration asks for and gets back.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::client::{Node, TopicPartition};
+
+/// A topic to create.
+///
+/// ```
+/// use thalweg_log::client::NewTopic;
+/// let topic = NewTopic::new("clicks").partitions(6).config("cleanup.policy", "compact");
+/// assert_eq!(topic.partitions, Some(6));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; `None` takes the broker's default.
+    pub partitions: Option<i32>,
+    /// How many replicas; `None` takes the broker's default.
+    pub replication_factor: Option<i16>,
+    /// Which brokers get the replicas of each partition; empty leaves it to the controller.
+    pub replica_assignments: BTreeMap<i32, Vec<i32>>,
+    /// Configuration entries that differ from the broker's defaults.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic with the broker's defaults.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            partitions: None,
+            replication_factor: None,
+            replica_assignments: BTreeMap::new(),
+            configs: BTreeMap::new(),
+        }
+    }
+
+    /// With so many partitions.
+    #[must_use]
+    pub fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// With so many replicas.
+    #[must_use]
+    pub fn replication_factor(mut self, replicas: i16) -> Self {
+        self.replication_factor = Some(replicas);
+        self
+    }
+
+    /// With this configuration entry.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.configs.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// A topic that was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id; nil if the broker does not tell.
+    pub id: Uuid,
+    /// How many partitions it has; -1 if the broker does not tell.
+    pub partitions: i32,
+    /// How many replicas it has; -1 if the broker does not tell.
+    pub replication_factor: i16,
+}
+
+/// A topic of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicListing {
+    /// Its name.
+    pub name: String,
+    /// Its id; nil if the broker does not tell.
+    pub id: Uuid,
+    /// Whether it is one of the brokers' own.
+    pub internal: bool,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How many replicas its first partition has.
+    pub replication_factor: i32,
+}
+
+/// What has a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(String),
+    /// A broker.
+    Broker(i32),
+}
+
+impl ConfigResource {
+    pub(super) fn kind(&self) -> i8 {
+        match self {
+            ConfigResource::Topic(_) => 2,
+            ConfigResource::Broker(_) => 4,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            ConfigResource::Topic(name) => name.clone(),
+            ConfigResource::Broker(id) => id.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for ConfigResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConfigResource::Topic(name) => write!(f, "topic {name}"),
+            ConfigResource::Broker(id) => write!(f, "broker {id}"),
+        }
+    }
+}
+
+/// One configuration entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Its key.
+    pub name: String,
+    /// Its value; `None` if it is secret or not set.
+    pub value: Option<String>,
+    /// Whether it cannot be changed.
+    pub read_only: bool,
+    /// Whether nobody set it.
+    pub is_default: bool,
+    /// Whether its value is kept back.
+    pub is_sensitive: bool,
+    /// Kafka's number for where the value comes from (1 the topic, 5 the default, …).
+    pub source: i8,
+}
+
+/// A change of one configuration entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlterConfig {
+    /// Sets the value.
+    Set(String, String),
+    /// Goes back to the default.
+    Delete(String),
+    /// Adds elements to a list.
+    Append(String, String),
+    /// Takes elements out of a list.
+    Subtract(String, String),
+}
+
+/// A group of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    /// `group.id`.
+    pub group_id: String,
+    /// `consumer` for groups of consumers.
+    pub protocol_type: String,
+    /// `Stable`, `Empty`, …; empty if the broker does not tell.
+    pub state: String,
+}
+
+/// A group and its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// `group.id`.
+    pub group_id: String,
+    /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Dead`.
+    pub state: String,
+    /// `consumer` for groups of consumers.
+    pub protocol_type: String,
+    /// The assignor in use.
+    pub assignor: String,
+    /// The broker that coordinates the group.
+    pub coordinator: i32,
+    /// The members.
+    pub members: Vec<MemberDescription>,
+}
+
+/// One member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDescription {
+    /// The id that the coordinator gave it.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub group_instance_id: Option<String>,
+    /// `client.id`.
+    pub client_id: String,
+    /// Where it comes from.
+    pub host: String,
+    /// What it reads.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// The brokers and who leads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The controller, if there is one.
+    pub controller: Option<i32>,
+    /// The brokers.
+    pub nodes: Vec<Node>,
+}

@@ -1,0 +1,282 @@
+//! What can go wrong in a client, with the place and the way out in the message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::TopicPartition;
+use crate::record::RecordError;
+use crate::wire::{ErrorCode, WireError};
+
+/// An error of the client. It is cheap to clone, because all records of a batch share it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A broker refused the request.
+    #[error("{what}: {code:?} (code {}){}{}", code.code(), detail(message), advice(*code))]
+    Broker {
+        /// The broker's error code.
+        code: ErrorCode,
+        /// What was asked for, with topic, partition or group.
+        what: String,
+        /// What the broker added.
+        message: Option<String>,
+    },
+    /// No answer came in time.
+    #[error("{what}: no answer from {from} within {} ms; is it up and reachable?", after.as_millis())]
+    Timeout {
+        /// What was asked for.
+        what: String,
+        /// The broker that was asked.
+        from: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// A connection could not be made, or broke.
+    #[error("connection to {to}: {reason}")]
+    Connection {
+        /// The broker's address, or the list of addresses that were tried.
+        to: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The broker does not support what the client needs.
+    #[error("{to} does not support {what}; a newer broker is needed")]
+    Unsupported {
+        /// The broker.
+        to: String,
+        /// The request and its version.
+        what: String,
+    },
+    /// A configuration key that does not exist.
+    #[error("unknown {kind} configuration key `{key}`{}", suggestion(nearest))]
+    UnknownConfig {
+        /// Of which configuration.
+        kind: String,
+        /// The key.
+        key: String,
+        /// The nearest key that exists.
+        nearest: Option<String>,
+    },
+    /// A configuration value that does not fit.
+    #[error("configuration `{key}` = `{value}`: {reason}")]
+    InvalidConfig {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is expected.
+        reason: String,
+    },
+    /// The producer's buffer has no room for the record right now.
+    #[error(
+        "the producer's buffer of {buffer_memory} bytes is full: wait for deliveries, or raise `buffer.memory`"
+    )]
+    BufferExhausted {
+        /// `buffer.memory`.
+        buffer_memory: usize,
+    },
+    /// A record can never be sent, because it is larger than allowed.
+    #[error(
+        "a record of {size} bytes for topic {topic} is larger than `max.request.size` = {limit}: raise it (and the topic's `max.message.bytes`), or send less"
+    )]
+    RecordTooLarge {
+        /// The topic.
+        topic: Arc<str>,
+        /// The record's size in bytes.
+        size: usize,
+        /// `max.request.size`.
+        limit: usize,
+    },
+    /// A partition was named that the topic does not have.
+    #[error("topic {} has no partition {}; it has {partitions}", partition.topic, partition.partition)]
+    NoSuchPartition {
+        /// The partition that was asked for.
+        partition: TopicPartition,
+        /// How many the topic has.
+        partitions: i32,
+    },
+    /// Deliveries failed since the last flush.
+    #[error("{failed} records could not be delivered since the last flush; the first: {first}")]
+    DeliveriesFailed {
+        /// How many records.
+        failed: u64,
+        /// The error of the first.
+        first: Box<ClientError>,
+    },
+    /// A record was not delivered within `delivery.timeout.ms`.
+    #[error(
+        "a record for {partition} was not delivered within `delivery.timeout.ms` = {} ms{}", after.as_millis(), last(last_error)
+    )]
+    DeliveryTimeout {
+        /// Where the record should go.
+        partition: TopicPartition,
+        /// `delivery.timeout.ms`.
+        after: Duration,
+        /// The last error before it was given up.
+        last_error: Option<Box<ClientError>>,
+    },
+    /// The partition is not assigned to this consumer.
+    #[error(
+        "{partition} is not assigned to this consumer: subscribe to its topic or assign it first"
+    )]
+    NotAssigned {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// There is no committed offset, and `auto.offset.reset` is `none`.
+    #[error(
+        "{partition} has no committed offset and `auto.offset.reset` is none: seek, or set earliest or latest"
+    )]
+    NoOffset {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The position lies outside the log, and `auto.offset.reset` is `none`.
+    #[error(
+        "offset {offset} of {partition} is outside its log and `auto.offset.reset` is none: seek, or set earliest or latest"
+    )]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position that the broker refused.
+        offset: i64,
+    },
+    /// Group functions need `group.id`.
+    #[error("{what} needs `group.id` in the consumer's configuration")]
+    NoGroup {
+        /// The call.
+        what: &'static str,
+    },
+    /// The call does not fit the state of the producer or consumer.
+    #[error("{0}")]
+    IllegalState(String),
+    /// An assignor failed.
+    #[error("partition assignor `{assignor}`: {reason}")]
+    Assignor {
+        /// Its name.
+        assignor: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The producer or consumer was closed.
+    #[error("the {0} is closed")]
+    Closed(&'static str),
+    /// A broker's bytes could not be read, or a request could not be written.
+    #[error("{what}: {source}")]
+    Wire {
+        /// Which request.
+        what: String,
+        /// The reason.
+        source: Arc<WireError>,
+    },
+    /// A batch of records is damaged.
+    #[error("records of {partition} at offset {offset}: {source}")]
+    Records {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset from which records were read.
+        offset: i64,
+        /// What is wrong with them.
+        source: Arc<RecordError>,
+    },
+    /// An answer that the protocol does not allow.
+    #[error("{what}: the broker's answer makes no sense: {reason}")]
+    Protocol {
+        /// Which request.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No tokio runtime was given and none is current.
+    #[error("no tokio runtime: call this inside one, or set `ClientConfig::runtime`")]
+    NoRuntime,
+}
+
+impl ClientError {
+    pub(crate) fn broker(code: ErrorCode, what: impl Into<String>) -> Self {
+        ClientError::Broker {
+            code,
+            what: what.into(),
+            message: None,
+        }
+    }
+
+    pub(crate) fn broker_said(
+        code: ErrorCode,
+        what: impl Into<String>,
+        message: Option<impl AsRef<str>>,
+    ) -> Self {
+        ClientError::Broker {
+            code,
+            what: what.into(),
+            message: message.map(|m| m.as_ref().to_owned()),
+        }
+    }
+
+    /// The broker's error code, if a broker refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            ClientError::Broker { code, .. } => Some(*code),
+            ClientError::DeliveriesFailed { first, .. } => first.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later without a change.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            ClientError::Broker { code, .. } => code.is_retriable(),
+            ClientError::Timeout { .. }
+            | ClientError::Connection { .. }
+            | ClientError::BufferExhausted { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn detail(message: &Option<String>) -> String {
+    message
+        .as_ref()
+        .map(|m| format!(": {m}"))
+        .unwrap_or_default()
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|n| format!("; did you mean `{n}`?"))
+        .unwrap_or_default()
+}
+
+fn last(error: &Option<Box<ClientError>>) -> String {
+    error
+        .as_ref()
+        .map(|e| format!("; last error: {e}"))
+        .unwrap_or_default()
+}
+
+/// What to do about the codes that users meet.
+fn advice(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::UnknownTopicOrPartition => "; create the topic first, or check its name",
+        ErrorCode::TopicAlreadyExists => "; choose another name, or use the topic that exists",
+        ErrorCode::MessageTooLarge => {
+            "; lower `batch.size`, compress, or raise the topic's `max.message.bytes`"
+        }
+        ErrorCode::RecordListTooLarge => "; lower `batch.size`",
+        ErrorCode::FencedInstanceId => {
+            "; another consumer runs with the same `group.instance.id`: give each its own"
+        }
+        ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId => {
+            "; the group has gone on without this member: poll more often, or raise `max.poll.interval.ms`"
+        }
+        ErrorCode::InconsistentGroupProtocol => {
+            "; all members of a group need a `partition.assignment.strategy` in common"
+        }
+        ErrorCode::NonEmptyGroup => "; stop the group's members first",
+        ErrorCode::InvalidTopicException => {
+            "; a name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,251 @@
+//! The server's side: accepts connections and answers their requests through a handler.
+//!
+//! The requests of one connection are handled one after the other, in the order in which they came, and so are
+//! their responses sent: a producer may have several requests in flight and its batches still arrive in order.
+//! A connection whose bytes make no sense is closed; it never takes another one with it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tracing::{debug, error, warn};
+
+use super::frame::{FrameReader, FrameWriter, response_frame};
+use super::{NetError, Parts};
+use crate::wire::messages::ApiVersionsRequest;
+use crate::wire::{ApiKey, ErrorCode, Request, RequestHeader, Response};
+
+/// Answers requests.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request, or gives `None` where the protocol has no answer (a produce request with `acks` 0).
+    ///
+    /// The header's version is one that the catalogue declares; the response is sent in the same version.
+    async fn handle(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Response>;
+}
+
+#[async_trait]
+impl<H: Handler + ?Sized> Handler for Arc<H> {
+    async fn handle(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Response> {
+        (**self).handle(header, request, peer).await
+    }
+}
+
+/// The limits of a listener, with Kafka's names and defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `socket.request.max.bytes`: the longest request.
+    pub socket_request_max_bytes: usize,
+    /// `connections.max.idle.ms`: a connection without a request for this long is closed.
+    pub connections_max_idle: Duration,
+    /// `max.connections`: how many connections there may be at a time.
+    pub max_connections: usize,
+    /// How long requests under way may take when the listener shuts down.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            socket_request_max_bytes: 100 * 1024 * 1024,
+            connections_max_idle: Duration::from_secs(600),
+            max_connections: i32::MAX as usize,
+            shutdown_grace: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Accepts connections until `shutdown` is done, and answers their requests. When it returns, all its
+/// connections are closed.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let limits = Arc::new(limits);
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                report(ended);
+                continue;
+            }
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: let some connections end first.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if connections.len() >= limits.max_connections {
+            warn!(%peer, max = limits.max_connections, "refused a connection: max.connections is reached");
+            continue;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        let handler = Arc::clone(&handler);
+        let limits = Arc::clone(&limits);
+        let stopped = stopped.clone();
+        connections.spawn(async move {
+            let (input, output) = stream.into_split();
+            serve_connection(input, output, peer, &*handler, &limits, stopped).await;
+        });
+    }
+    drop(listener);
+    let _ = stop.send(true);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// A handler that panics takes its connection down, and no other.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a connection ended because its handler panicked");
+    }
+}
+
+/// Answers the requests of one connection until it ends or `stopped` turns true.
+pub async fn serve_connection<R, W, H>(
+    input: R,
+    output: W,
+    peer: SocketAddr,
+    handler: &H,
+    limits: &Limits,
+    stopped: watch::Receiver<bool>,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    H: Handler + ?Sized,
+{
+    let mut connection = Connection {
+        reader: FrameReader::new(
+            input,
+            limits.socket_request_max_bytes,
+            "socket.request.max.bytes",
+        ),
+        writer: FrameWriter::new(output),
+        peer,
+        handler,
+        limits,
+        stopped,
+    };
+    match connection.run().await {
+        Ok(()) => debug!(%peer, "connection ended"),
+        Err(error) if error.is_disconnect() => debug!(%peer, %error, "connection ended"),
+        Err(error) => warn!(%peer, %error, "closing the connection"),
+    }
+    let _ = connection.writer.shutdown().await;
+}
+
+struct Connection<'a, R, W, H: ?Sized> {
+    reader: FrameReader<R>,
+    writer: FrameWriter<W>,
+    peer: SocketAddr,
+    handler: &'a H,
+    limits: &'a Limits,
+    stopped: watch::Receiver<bool>,
+}
+
+impl<R, W, H> Connection<'_, R, W, H>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    H: Handler + ?Sized,
+{
+    async fn run(&mut self) -> Result<(), NetError> {
+        let grace = self.limits.shutdown_grace;
+        loop {
+            let idle = tokio::time::sleep(self.limits.connections_max_idle);
+            let frame = tokio::select! {
+                biased;
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                frame = self.reader.next() => frame?,
+                () = idle => {
+                    debug!(peer = %self.peer, "closing an idle connection (connections.max.idle.ms)");
+                    return Ok(());
+                }
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            let mut stopped = self.stopped.clone();
+            let deadline = async move {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+                tokio::time::sleep(grace).await;
+            };
+            tokio::select! {
+                biased;
+                done = self.answer(frame) => done?,
+                () = deadline => return Ok(()),
+            }
+        }
+    }
+
+    /// Handles one request and writes its response, if it has one.
+    async fn answer(&mut self, frame: Bytes) -> Result<(), NetError> {
+        let Some(response) = respond(self.handler, self.peer, frame).await? else {
+            return Ok(());
+        };
+        // A client that never reads is as good as an idle one.
+        let idle = self.limits.connections_max_idle;
+        match tokio::time::timeout(idle, self.writer.write(response)).await {
+            Ok(written) => written,
+            Err(_) => Err(NetError::NotReading { waited: idle }),
+        }
+    }
+}
+
+/// The frame that answers a frame, if one does; an error closes the connection.
+async fn respond<H: Handler + ?Sized>(
+    handler: &H,
+    peer: SocketAddr,
+    frame: Bytes,
+) -> Result<Option<Parts>, NetError> {
+    let (mut header, body) = RequestHeader::decode(frame)?;
+    let unsupported = !header.api.versions().contains(header.version);
+    let request = if unsupported && header.api == ApiKey::ApiVersions {
+        // A client cannot know our versions before it has asked. It can read version 0 (KIP-511).
+        header.version = 0;
+        ApiVersionsRequest::default().into()
+    } else {
+        Request::decode(header.api, header.version, body)?
+    };
+    let Some(mut response) = handler.handle(&header, request, peer).await else {
+        return Ok(None);
+    };
+    if let Response::ApiVersions(response) = &mut response
+        && unsupported
+    {
+        response.error_code = ErrorCode::UnsupportedVersion.code();
+    }
+    let frame = response_frame(&header, &response).inspect_err(|error| {
+        let (api, version) = (header.api, header.version);
+        error!(%peer, ?api, version, %error, "the handler's response does not fit the version");
+    })?;
+    Ok(Some(frame))
+}

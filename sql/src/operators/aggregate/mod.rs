@@ -1,0 +1,13 @@
+//! Streaming aggregates: signed, mergeable, with states of our own.
+
+mod accumulator;
+mod calls;
+mod codec;
+mod group;
+mod groups;
+mod multiset;
+mod partial;
+mod window;
+
+pub use group::GroupAggregate;
+pub use partial::PartialAggregate;
