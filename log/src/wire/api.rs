@@ -41,10 +41,15 @@ macro_rules! apis {
                 }
             }
 
-            /// Reads the body of a request; it must be the whole input.
-            pub fn decode(api: ApiKey, version: i16, body: Bytes) -> Result<Request, WireError> {
+            /// Reads the body of a request. Bytes after it are ignored, as Kafka ignores them: librdkafka leaves
+            /// some after a metadata request for all topics.
+            pub fn decode(
+                api: ApiKey,
+                version: i16,
+                mut body: Bytes,
+            ) -> Result<Request, WireError> {
                 match api {
-                    $(ApiKey::$api => $request::decode_all(body, version).map(Request::$api),)*
+                    $(ApiKey::$api => <$request as Message>::decode(&mut body, version).map(Request::$api),)*
                 }
             }
 
@@ -78,10 +83,15 @@ macro_rules! apis {
                 }
             }
 
-            /// Reads the body of a response; it must be the whole input.
-            pub fn decode(api: ApiKey, version: i16, body: Bytes) -> Result<Response, WireError> {
+            /// Reads the body of a response. Bytes after it are ignored, as Kafka ignores them: librdkafka leaves
+            /// some after a metadata request for all topics.
+            pub fn decode(
+                api: ApiKey,
+                version: i16,
+                mut body: Bytes,
+            ) -> Result<Response, WireError> {
                 match api {
-                    $(ApiKey::$api => $response::decode_all(body, version).map(Response::$api),)*
+                    $(ApiKey::$api => <$response as Message>::decode(&mut body, version).map(Response::$api),)*
                 }
             }
 
