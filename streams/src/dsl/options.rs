@@ -354,8 +354,8 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// Keeps the rows of a window for `retention` after its start; at least the size of
-    /// the window and its grace period.
+    /// Keeps the rows of a window for at least `retention` after its start, in stream time.
+    /// By default, and at least, that is the window's size and its grace period.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = Some(retention);

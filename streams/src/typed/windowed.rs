@@ -106,7 +106,7 @@ impl<K, V, A, F> WindowedAggregate<K, V, A, F> {
                 scan: None,
                 scanned_to: 0,
             }),
-            expired: i64::MIN,
+            expired: 0,
             out,
         }
     }
@@ -202,21 +202,25 @@ impl<K, V, A, F> WindowedAggregate<K, V, A, F> {
         Ok(Progress::More)
     }
 
-    /// Drops windows behind the retention, in strides, as each leaves a mark in the store.
+    /// Drops windows behind the retention, in strides as long as Kafka Streams' segments,
+    /// because each leaves a mark in the store. What is still to be told stays.
     fn expire(&mut self, cx: &mut NodeContext<'_, '_>) -> Result<(), StreamsError> {
         let watermark = cx.task.watermark();
-        if watermark == i64::MIN {
+        if watermark == i64::MIN || !self.deferred.is_empty() {
             return Ok(());
         }
         let before = watermark.saturating_sub(self.retention_ms);
-        let stride = (self.retention_ms / 4).max(1);
-        if before > self.expired.saturating_add(stride) {
+        let stride = (self.retention_ms / 2).max(MIN_EXPIRY_STRIDE_MS);
+        if before >= self.expired.saturating_add(stride) {
             self.store.expire_before(before, cx)?;
             self.expired = before;
         }
         Ok(())
     }
 }
+
+/// The least distance in time between two expiries.
+const MIN_EXPIRY_STRIDE_MS: i64 = 60_000;
 
 impl<K: Clone, V, A, F> Node<K, V> for WindowedAggregate<K, V, A, F>
 where
@@ -300,6 +304,7 @@ where
                 if self.emit_deferred(cx)? == Progress::More {
                     return Ok(Progress::More);
                 }
+                self.expire(cx)?;
             }
             Step::Close => {}
         }
