@@ -7,6 +7,7 @@
 //! - [`storage`]: segments, indexes, partition logs, recovery and retention;
 //! - [`client`]: producer, consumer and admin over a transport;
 //! - [`net`]: frames, their limits, and one connection;
+//! - [`config`]: the configuration of brokers and topics, by Kafka's names;
 //! - [`controller`]: the metadata state machine and its quorum;
 //! - [`group`]: consumer groups and their offsets;
 //! - [`broker`]: requests to answers.
@@ -17,6 +18,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod config;
 pub mod controller;
 pub mod group;
 pub mod net;

@@ -41,8 +41,6 @@ mod config;
 mod consumer;
 mod core;
 mod error;
-#[cfg(test)]
-mod fake;
 mod metadata;
 mod offsets;
 mod producer;

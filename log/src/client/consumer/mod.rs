@@ -15,8 +15,6 @@ mod offsets;
 mod partitions;
 mod protocol;
 mod records;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -43,6 +41,7 @@ use partitions::{Partitions, Position, Start};
 
 use super::core::{Core, after};
 use super::{ClientError, GroupMetadata, OffsetSpec, TopicPartition};
+use crate::wire::ErrorCode;
 
 /// What a call of [`Consumer::poll`] brought.
 #[derive(Debug, Clone)]
@@ -74,7 +73,7 @@ pub struct Consumer {
     partitions: Partitions,
     fetcher: Fetcher,
     lookup: Option<BoxFuture<'static, Vec<Found>>>,
-    refresh: Option<BoxFuture<'static, Result<(), ClientError>>>,
+    refresh: Option<BoxFuture<'static, Result<Vec<(Arc<str>, ErrorCode)>, ClientError>>>,
     next_refresh: Instant,
     committing: Option<BoxFuture<'static, Result<(), ClientError>>>,
     next_commit: Instant,
@@ -408,8 +407,7 @@ impl Consumer {
         if !topics.is_empty() {
             let core = self.core.clone();
             self.next_refresh = now + METADATA_PAUSE;
-            self.refresh =
-                Some(async move { core.refresh(&topics, false).await.map(drop) }.boxed());
+            self.refresh = Some(async move { core.refresh(&topics, false).await }.boxed());
         }
     }
 

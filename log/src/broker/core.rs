@@ -1,0 +1,299 @@
+//! What all handlers share: the logs, the metadata, the partitions and the coordinators.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::error::BrokerError;
+use super::groups::Groups;
+use super::producer_ids::ProducerIds;
+use super::replicas::{METADATA_TOPIC, Replicas};
+use crate::config::Settings;
+use crate::controller::{
+    AppliedImage, Command, Endpoint, MetadataImage, Outcome, Quorum, QuorumError, RaftQuorum,
+    RaftQuorumConfig, Refusal,
+};
+use crate::storage::{LogConfig, LogManager, LogManagerConfig};
+use crate::wire::{ErrorCode, Str};
+
+/// The topic id of the metadata log: Kafka's.
+const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
+
+/// How often the recovery points are written down.
+const CHECKPOINT_INTERVAL_MS: i64 = 60_000;
+
+/// What a handler knows of the request besides its fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// Version of the request.
+    pub(crate) version: i16,
+    /// The client's name for itself.
+    pub(crate) client_id: Str,
+    /// Where it comes from, as Kafka writes it: `/127.0.0.1`.
+    pub(crate) client_host: Str,
+}
+
+/// The broker's shared parts.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) cluster_id: String,
+    pub(crate) logs: Arc<LogManager>,
+    pub(crate) quorum: RaftQuorum,
+    pub(crate) replicas: Replicas,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) groups: Groups,
+    pub(crate) runtime: Handle,
+    incarnation: Uuid,
+    closed: AtomicBool,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Why the metadata did not change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProposeError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+}
+
+impl ProposeError {
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => super::codes::refusal(refusal),
+            Self::Quorum(error) => super::codes::quorum(error),
+        }
+    }
+}
+
+impl Core {
+    /// Opens the data folder and the quorum, registers, and opens every partition.
+    pub(crate) async fn open(
+        settings: Settings,
+        cluster_id: Option<String>,
+    ) -> Result<Arc<Self>, BrokerError> {
+        let logs = open_logs(&settings, cluster_id).await?;
+        let quorum = match open_quorum(&settings, &logs).await {
+            Ok(quorum) => quorum,
+            Err(e) => {
+                close_logs(&logs).await;
+                return Err(e);
+            }
+        };
+        let core = Arc::new(Self {
+            cluster_id: logs.cluster_id().to_owned(),
+            replicas: Replicas::new(Arc::clone(&logs), settings.node_id),
+            producer_ids: ProducerIds::default(),
+            groups: Groups::new(&settings),
+            runtime: Handle::current(),
+            incarnation: Uuid::new_v4(),
+            closed: AtomicBool::new(false),
+            logs,
+            quorum,
+            settings,
+        });
+        if let Err(e) = core.join().await {
+            core.close().await;
+            return Err(e);
+        }
+        Ok(core)
+    }
+
+    async fn join(self: &Arc<Self>) -> Result<(), BrokerError> {
+        let register = Command::RegisterBroker {
+            id: self.settings.node_id,
+            incarnation: self.incarnation,
+            endpoints: vec![],
+            rack: self.settings.rack.clone(),
+        };
+        self.quorum.propose(register).await?;
+        let follower = Arc::clone(self);
+        let mut watch = self.quorum.watch();
+        watch.mark_changed();
+        self.runtime.spawn(async move {
+            while watch.changed().await.is_ok() {
+                let image = watch.borrow_and_update().clone();
+                if follower.is_closed() {
+                    break;
+                }
+                follower.reconcile(image).await;
+            }
+        });
+        self.replicas.wait_applied(self.quorum.image().end).await;
+        for (topic, partition, error) in self.logs.failed() {
+            tracing::error!(topic, partition, %error, "the partition could not be opened and is offline");
+        }
+        Ok(())
+    }
+
+    async fn reconcile(self: &Arc<Self>, image: AppliedImage) {
+        let core = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            core.replicas.reconcile(&image, &core.settings, now());
+            core.groups.metadata_changed(&core, &image.image);
+            core.replicas.publish_applied(image.end);
+        });
+        if let Err(e) = done.await {
+            tracing::error!(error = %e, "metadata could not be applied");
+        }
+    }
+
+    /// Changes the metadata; returns when the change is applied to this broker's partitions.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let (end, outcome) = self.quorum.propose(command).await?;
+        if let Outcome::Refused(refusal) = outcome {
+            return Err(refusal.into());
+        }
+        self.replicas.wait_applied(end).await;
+        Ok(outcome)
+    }
+
+    /// The newest metadata.
+    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+        self.quorum.image().image
+    }
+
+    /// This broker's id.
+    pub(crate) fn node_id(&self) -> i32 {
+        self.settings.node_id
+    }
+
+    /// Host and port that clients are told for a broker.
+    pub(crate) fn endpoint(image: &MetadataImage, broker: i32) -> (Str, i32) {
+        match image.broker(broker).and_then(|b| b.endpoints.first()) {
+            Some(e) => (Str::from(e.host.as_str()), i32::from(e.port)),
+            // In process only: a client over the wire never gets to see this.
+            None => (Str::from_static("localhost"), 0),
+        }
+    }
+
+    /// Tells the cluster where this broker listens.
+    pub(crate) async fn announce(&self, bound: SocketAddr) -> Result<(), BrokerError> {
+        let (host, port) = match &self.settings.advertised {
+            Some(address) => match address.rsplit_once(':') {
+                Some((host, port)) => (
+                    host.to_owned(),
+                    port.parse()
+                        .ok()
+                        .filter(|p| *p != 0)
+                        .unwrap_or(bound.port()),
+                ),
+                None => (address.clone(), bound.port()),
+            },
+            None if bound.ip().is_unspecified() => (host_name(), bound.port()),
+            None => (bound.ip().to_string(), bound.port()),
+        };
+        let command = Command::SetEndpoints {
+            id: self.settings.node_id,
+            incarnation: self.incarnation,
+            endpoints: vec![Endpoint {
+                name: "PLAINTEXT".to_owned(),
+                host,
+                port,
+            }],
+        };
+        match self.propose(command).await {
+            Ok(_) => Ok(()),
+            Err(ProposeError::Quorum(e)) => Err(e.into()),
+            Err(ProposeError::Refused(e)) => Err(QuorumError::Stopped(e.to_string()).into()),
+        }
+    }
+
+    /// Whether the broker was shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops the quorum, flushes and closes every log, gives the data folder back. Idempotent.
+    pub(crate) async fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.quorum.shutdown().await;
+        close_logs(&self.logs).await;
+    }
+}
+
+async fn open_logs(
+    settings: &Settings,
+    cluster_id: Option<String>,
+) -> Result<Arc<LogManager>, BrokerError> {
+    let config = LogManagerConfig {
+        dirs: vec![settings.data_dir.clone()],
+        cluster_id,
+        node_id: settings.node_id,
+        defaults: settings.topic_defaults.clone(),
+        topics: std::collections::BTreeMap::from([(METADATA_TOPIC.to_owned(), metadata_config())]),
+        producer_id_expiration_ms: settings.producer_id_expiration_ms,
+        retention_check_interval_ms: settings.retention_check_interval_ms,
+        checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS,
+        recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
+    };
+    let opened = tokio::task::spawn_blocking(move || LogManager::open(config, now())).await;
+    let logs = opened.map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??;
+    Ok(Arc::new(logs))
+}
+
+async fn close_logs(logs: &Arc<LogManager>) {
+    let logs = Arc::clone(logs);
+    match tokio::task::spawn_blocking(move || logs.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::error!(error = %e, "the logs did not close cleanly"),
+        Err(e) => tracing::error!(error = %e, "the logs did not close cleanly"),
+    }
+}
+
+async fn open_quorum(
+    settings: &Settings,
+    logs: &Arc<LogManager>,
+) -> Result<RaftQuorum, BrokerError> {
+    let (manager, config) = (Arc::clone(logs), metadata_config());
+    let log = tokio::task::spawn_blocking(move || {
+        manager.get_or_create(METADATA_TOPIC, 0, METADATA_TOPIC_ID, config, now())
+    })
+    .await
+    .map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??;
+    let dir: PathBuf = settings.data_dir.join(format!("{METADATA_TOPIC}-0"));
+    Ok(RaftQuorum::open(RaftQuorumConfig {
+        node_id: settings.node_id,
+        log,
+        dir,
+        snapshot_every: u64::try_from(settings.snapshot_records).unwrap_or(1),
+    })
+    .await?)
+}
+
+/// The metadata log keeps what its snapshots do not cover, however old.
+fn metadata_config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1 << 26,
+        segment_ms: i64::MAX,
+        retention_ms: -1,
+        retention_bytes: -1,
+        max_message_bytes: 1 << 26,
+        ..LogConfig::default()
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name.to_owned()
+    }
+}

@@ -1,0 +1,202 @@
+//! Runs the group coordinators: one for each partition of `__consumer_offsets`.
+//!
+//! Invariants: a coordinator's records are appended in the order in which it asks for them, while
+//! its lock is held, and it hears that they are written in that order; it has read its whole
+//! partition before it answers anybody.
+
+mod answers;
+mod shard;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+pub(crate) use self::shard::Shard;
+use super::core::{Core, now};
+use super::replicas::OFFSETS_TOPIC;
+use super::topics::{self, NewTopic, Refused};
+use crate::config::Settings;
+use crate::controller::MetadataImage;
+use crate::group::{Event, GroupConfig};
+use crate::wire::{ErrorCode, Str};
+
+/// The group coordinators of this broker.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    config: GroupConfig,
+    shards: RwLock<Arc<Vec<Arc<Shard>>>>,
+    topics: Mutex<BTreeMap<Uuid, Str>>,
+    /// The time the timer task sleeps until.
+    wakes_at: AtomicI64,
+    earlier: Notify,
+}
+
+impl Groups {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let size = |n: i32| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            config: GroupConfig {
+                initial_rebalance_delay_ms: i64::from(settings.group_initial_rebalance_delay_ms),
+                min_session_timeout_ms: settings.group_min_session_timeout_ms,
+                max_session_timeout_ms: settings.group_max_session_timeout_ms,
+                max_size: size(settings.group_max_size),
+                offset_metadata_max_bytes: size(settings.offset_metadata_max_bytes),
+                offsets_retention_ms: i64::from(settings.offsets_retention_minutes)
+                    .saturating_mul(60_000),
+                retention_check_interval_ms: settings.offsets_retention_check_interval_ms,
+            },
+            shards: RwLock::default(),
+            topics: Mutex::default(),
+            wakes_at: AtomicI64::new(i64::MAX),
+            earlier: Notify::new(),
+        }
+    }
+
+    /// Creates `__consumer_offsets` if there is none yet.
+    pub(crate) async fn ensure_topic(&self, core: &Core) -> Result<(), Refused> {
+        if !self.shards.read().is_empty() {
+            return Ok(());
+        }
+        let own = |key: &str, value: String| (key.to_owned(), Some(value));
+        let topic = NewTopic {
+            name: OFFSETS_TOPIC.to_owned(),
+            partitions: core.settings.offsets_topic_partitions,
+            replication_factor: 1,
+            configs: vec![
+                own("cleanup.policy", "compact".to_owned()),
+                own("compression.type", "producer".to_owned()),
+                own(
+                    "segment.bytes",
+                    core.settings.offsets_topic_segment_bytes.to_string(),
+                ),
+            ],
+            ..NewTopic::default()
+        };
+        topics::create_if_missing(core, topic).await
+    }
+
+    /// New metadata are applied: loads the coordinators once their topic is there, and forgets the
+    /// offsets of deleted topics. Blocks on the disk.
+    pub(crate) fn metadata_changed(&self, core: &Arc<Core>, image: &MetadataImage) {
+        if self.shards.read().is_empty()
+            && let Some(topic) = core.replicas.registry().topic(OFFSETS_TOPIC)
+        {
+            let loaded: Option<Vec<_>> = topic
+                .partitions
+                .iter()
+                .map(|p| {
+                    p.as_ref()
+                        .map(|p| Shard::load(Arc::clone(p), self.config.clone(), now()))
+                })
+                .collect();
+            match loaded {
+                Some(shards) => {
+                    *self.shards.write() = Arc::new(shards.into_iter().map(Arc::new).collect());
+                    self.earlier.notify_one();
+                }
+                // Where a group lives depends on all partitions being there.
+                None => tracing::error!(
+                    "a partition of {OFFSETS_TOPIC} is offline: groups are not served"
+                ),
+            }
+        }
+        let gone: Vec<Str> = {
+            let mut known = self.topics.lock();
+            let gone = known
+                .iter()
+                .filter(|(id, _)| image.topic_by_id(**id).is_none())
+                .map(|(_, name)| name.clone())
+                .collect();
+            *known = image.topics().map(|t| (t.id, Str::from(&t.name))).collect();
+            gone
+        };
+        if !gone.is_empty() {
+            for shard in self.shards.read().iter() {
+                shard.step(core, Event::TopicsDeleted(gone.clone()));
+            }
+        }
+    }
+
+    /// The coordinator of a group.
+    fn shard(&self, group: &str) -> Result<Arc<Shard>, ErrorCode> {
+        let shards = self.shards.read();
+        let index = usize::try_from(java_hash(group) & i32::MAX).unwrap_or(0);
+        let at = index
+            .checked_rem(shards.len())
+            .ok_or(ErrorCode::NotCoordinator)?;
+        shards
+            .get(at)
+            .map(Arc::clone)
+            .ok_or(ErrorCode::NotCoordinator)
+    }
+
+    fn all_shards(&self) -> Arc<Vec<Arc<Shard>>> {
+        Arc::clone(&self.shards.read())
+    }
+
+    /// A coordinator wants to be woken at `deadline`.
+    fn schedule(&self, deadline: Option<i64>) {
+        if deadline.is_some_and(|at| at < self.wakes_at.load(Ordering::Acquire)) {
+            self.earlier.notify_one();
+        }
+    }
+}
+
+/// Wakes the coordinators when something is due.
+pub(super) async fn run_timers(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let groups = &core.groups;
+    loop {
+        let shards = groups.all_shards();
+        let next = shards
+            .iter()
+            .filter_map(|s| s.next_deadline())
+            .min()
+            .unwrap_or(i64::MAX);
+        groups.wakes_at.store(next, Ordering::Release);
+        // At least once a minute, should the wall clock jump.
+        let sleep = next.saturating_sub(now()).clamp(0, 60_000);
+        let sleep = std::time::Duration::from_millis(u64::try_from(sleep).unwrap_or(0));
+        tokio::select! {
+            _ = stop.wait_for(|s| *s) => return,
+            () = groups.earlier.notified() => {}
+            () = tokio::time::sleep(sleep) => {
+                for shard in shards.iter() {
+                    if shard.next_deadline().is_some_and(|at| at <= now()) {
+                        shard.step(&core, Event::Tick);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Java's `String.hashCode`, by which Kafka places groups.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::java_hash;
+
+    #[test]
+    fn groups_are_placed_as_kafka_places_them() {
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("a"), 97);
+        assert_eq!(java_hash("console-consumer-1"), {
+            let mut hash = 0i32;
+            for b in b"console-consumer-1" {
+                hash = hash.wrapping_mul(31).wrapping_add(i32::from(*b));
+            }
+            hash
+        });
+        // "polygenelubricants" is the classic whose hash is i32::MIN.
+        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+    }
+}

@@ -1,0 +1,279 @@
+//! One coordinator over its partition: carries out its actions.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::broker::core::{Core, now};
+use crate::broker::handlers::produce::published;
+use crate::broker::partition::Partition;
+use crate::group::{Action, Coordinator, Event, GroupConfig, GroupRecord, Reply, Token, WriteId};
+use crate::record::{BatchBuilder, Compression, RecordBatch, batches};
+use crate::storage::{AppendError, AppendInfo, AppendOrigin, FetchIsolation, LogState};
+use crate::wire::ErrorCode;
+
+/// Bytes read at once when a partition is loaded.
+const LOAD_BYTES: usize = 4 << 20;
+
+/// What the log may hold beyond its state before it is written anew.
+const REWRITE_BYTES: u64 = 16 << 20;
+
+/// Bytes of records in one batch of a rewrite.
+const REWRITE_BATCH: usize = 256 << 10;
+
+/// One coordinator over its partition of `__consumer_offsets`.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    partition: Arc<Partition>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    coordinator: Coordinator,
+    next_token: Token,
+    waiting: HashMap<Token, oneshot::Sender<Reply>>,
+    /// Writes that are appended but not yet as durable as the topic wants them, oldest first.
+    unflushed: VecDeque<(WriteId, i64)>,
+    /// Bytes appended since the log was written anew.
+    grown: u64,
+}
+
+impl Shard {
+    /// Reads the whole partition.
+    pub(super) fn load(partition: Arc<Partition>, config: GroupConfig, now: i64) -> Self {
+        let mut coordinator = Coordinator::new(config);
+        let mut next = partition.log.log_start_offset();
+        let mut read = 0u64;
+        loop {
+            let data = match partition
+                .log
+                .read(next, LOAD_BYTES, true, FetchIsolation::LogEnd)
+            {
+                Ok(data) if data.records.is_empty() => break,
+                Ok(data) => data,
+                Err(e) => {
+                    tracing::error!(partition = partition.index, error = %e, "group metadata cannot be read past offset {next}");
+                    break;
+                }
+            };
+            read = read.saturating_add(u64::try_from(data.records.len()).unwrap_or(0));
+            for batch in batches(data.records) {
+                match batch {
+                    Ok(batch) => load_batch(&mut coordinator, &batch, now),
+                    Err(e) => {
+                        tracing::error!(partition = partition.index, error = %e, "a batch of group metadata cannot be read")
+                    }
+                }
+            }
+            next = data.next_offset.max(next.saturating_add(1));
+        }
+        let state = State {
+            coordinator,
+            next_token: 1,
+            waiting: HashMap::new(),
+            unflushed: VecDeque::new(),
+            grown: read,
+        };
+        Self {
+            partition,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Steps a request and gives the answer, which may take long.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        event: impl FnOnce(Token) -> Event,
+    ) -> oneshot::Receiver<Reply> {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.state.lock();
+        let token = state.next_token;
+        state.next_token = token.wrapping_add(1);
+        state.waiting.insert(token, answer);
+        self.run(core, &mut state, event(token));
+        answered
+    }
+
+    /// Steps an event that nobody waits for.
+    pub(super) fn step(self: &Arc<Self>, core: &Arc<Core>, event: Event) {
+        let tick = event == Event::Tick;
+        let mut state = self.state.lock();
+        self.run(core, &mut state, event);
+        if tick && state.grown > REWRITE_BYTES {
+            self.rewrite(core, &mut state);
+        }
+    }
+
+    /// Looks at the coordinator.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Coordinator) -> T) -> T {
+        look(&self.state.lock().coordinator)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<i64> {
+        self.state.lock().coordinator.next_deadline()
+    }
+
+    fn run(self: &Arc<Self>, core: &Arc<Core>, state: &mut State, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in state.coordinator.step(event, now()) {
+                match action {
+                    Action::Reply(token, reply) => {
+                        if let Some(answer) = state.waiting.remove(&token) {
+                            // Whoever asked may be gone.
+                            let _ = answer.send(reply);
+                        }
+                    }
+                    Action::Persist(id, records) => match self.append(core, state, &records) {
+                        Err(code) => events.push_back(Event::Persisted(id, Err(code))),
+                        Ok(info) if self.is_durable(&info) && state.unflushed.is_empty() => {
+                            events.push_back(Event::Persisted(id, Ok(())));
+                        }
+                        Ok(info) => self.wait_durable(core, state, id, info.last_offset),
+                    },
+                }
+            }
+        }
+        core.groups.schedule(state.coordinator.next_deadline());
+    }
+
+    fn is_durable(&self, info: &AppendInfo) -> bool {
+        self.partition.log.high_watermark() > info.last_offset
+    }
+
+    fn wait_durable(self: &Arc<Self>, core: &Arc<Core>, state: &mut State, id: WriteId, last: i64) {
+        let first = state.unflushed.is_empty();
+        state.unflushed.push_back((id, last));
+        if first {
+            core.runtime
+                .spawn(drain(Arc::clone(self), Arc::clone(core)));
+        }
+    }
+
+    fn append(
+        &self,
+        core: &Core,
+        state: &mut State,
+        records: &[GroupRecord],
+    ) -> Result<AppendInfo, ErrorCode> {
+        let now = now();
+        let mut batch = BatchBuilder::new(Compression::None);
+        for record in records {
+            let (key, value) = record.encode();
+            batch
+                .append(now, Some(&key), value.as_deref(), &[])
+                .map_err(|_| ErrorCode::InvalidCommitOffsetSize)?;
+        }
+        let bytes = batch
+            .build()
+            .map_err(|_| ErrorCode::InvalidCommitOffsetSize)?;
+        let epoch = self.partition.leader_epoch();
+        let info =
+            self.partition.log.append(bytes, epoch, AppendOrigin::Coordinator, now).map_err(|e| {
+                tracing::error!(partition = self.partition.index, error = %e, "group metadata could not be written");
+                match e {
+                    AppendError::MessageTooLarge { .. } | AppendError::RecordListTooLarge { .. } => {
+                        ErrorCode::InvalidCommitOffsetSize
+                    }
+                    _ => ErrorCode::CoordinatorNotAvailable,
+                }
+            })?;
+        state.grown = state
+            .grown
+            .saturating_add(u64::try_from(info.size).unwrap_or(0));
+        published(core, &self.partition, &info);
+        Ok(info)
+    }
+
+    /// Shortens the log: the whole state is appended once more and flushed, then what lies before
+    /// it is deleted. A crash in between leaves a log that reads the same.
+    fn rewrite(&self, core: &Core, state: &mut State) {
+        let Some(records) = state.coordinator.snapshot() else {
+            return;
+        };
+        let before = self.partition.log.log_end_offset();
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let mut size = 0usize;
+            let fits = rest
+                .iter()
+                .take_while(|r| {
+                    let (key, value) = r.encode();
+                    let first = size == 0;
+                    size = size
+                        .saturating_add(key.len())
+                        .saturating_add(value.map_or(0, |v| v.len()));
+                    first || size <= REWRITE_BATCH
+                })
+                .count();
+            let (batch, later) = rest.split_at(fits.max(1).min(rest.len()));
+            if self.append(core, state, batch).is_err() {
+                return;
+            }
+            rest = later;
+        }
+        let log = &self.partition.log;
+        let shortened = log.flush().and_then(|()| {
+            let watermark = log.high_watermark();
+            log.delete_records(before.min(watermark))
+        });
+        match shortened {
+            Ok(_) => state.grown = 0,
+            Err(e) => {
+                tracing::error!(partition = self.partition.index, error = %e, "the group metadata log could not be shortened");
+            }
+        }
+    }
+}
+
+fn load_batch(coordinator: &mut Coordinator, batch: &RecordBatch, now: i64) {
+    if batch.header().is_control() {
+        return;
+    }
+    let records = match batch.records() {
+        Ok(records) => records,
+        Err(e) => return tracing::error!(error = %e, "a batch of group metadata cannot be read"),
+    };
+    for record in records {
+        let decoded = record.map_err(|e| e.to_string()).and_then(|r| {
+            let key = r.key.unwrap_or_else(Bytes::new);
+            GroupRecord::decode(key, r.value).map_err(|e| e.to_string())
+        });
+        match decoded {
+            Ok(Some(record)) => coordinator.load(record, now),
+            Ok(None) => {}
+            Err(e) => tracing::error!(error = %e, "a record of group metadata cannot be read"),
+        }
+    }
+}
+
+/// Tells the coordinator of its writes, one after the other, as they become durable.
+async fn drain(shard: Arc<Shard>, core: Arc<Core>) {
+    let mut position = shard.partition.log.watch();
+    loop {
+        let Some((id, last)) = shard.state.lock().unflushed.front().copied() else {
+            return;
+        };
+        let waited = position
+            .wait_for(|p| p.high_watermark > last || p.state != LogState::Online)
+            .await
+            .is_ok_and(|p| p.high_watermark > last);
+        let result = if waited {
+            Ok(())
+        } else {
+            Err(ErrorCode::CoordinatorNotAvailable)
+        };
+        let mut state = shard.state.lock();
+        shard.run(&core, &mut state, Event::Persisted(id, result));
+        // Last, so that a write that the event caused has queued up behind this one.
+        state.unflushed.pop_front();
+        if state.unflushed.is_empty() {
+            return;
+        }
+    }
+}

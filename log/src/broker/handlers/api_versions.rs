@@ -1,0 +1,12 @@
+//! ApiVersions: what this broker answers, straight from the one catalogue.
+
+use crate::wire::catalogue;
+use crate::wire::messages::ApiVersionsResponse;
+
+pub(crate) fn handle() -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        api_keys: catalogue::advertised(|_| true),
+        finalized_features_epoch: 0,
+        ..ApiVersionsResponse::default()
+    }
+}

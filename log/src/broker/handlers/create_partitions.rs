@@ -1,0 +1,111 @@
+//! CreatePartitions: raises a topic's partition count; partitions are never taken away.
+
+use std::sync::Arc;
+
+use crate::broker::core::Core;
+use crate::broker::topics::{self, Refused};
+use crate::controller::Command;
+use crate::wire::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+};
+use crate::wire::{ErrorCode, Str};
+
+/// The most partitions that one request may add to a topic.
+const MAX_NEW: i32 = 10_000;
+
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let name = topic.name.clone();
+        let (code, message) = match create(core, topic, request.validate_only).await {
+            Ok(()) => (ErrorCode::None, None),
+            Err((code, message)) => (code, Some(message)),
+        };
+        results.push(CreatePartitionsTopicResult {
+            name,
+            error_code: code.code(),
+            error_message: message.map(Str::from),
+            ..CreatePartitionsTopicResult::default()
+        });
+    }
+    CreatePartitionsResponse {
+        results,
+        ..CreatePartitionsResponse::default()
+    }
+}
+
+async fn create(
+    core: &Arc<Core>,
+    asked: CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    let image = core.image();
+    let topic = image.topic(&asked.name).ok_or_else(|| {
+        (
+            ErrorCode::UnknownTopicOrPartition,
+            format!("The topic '{}' does not exist.", asked.name),
+        )
+    })?;
+    if topics::is_internal(&topic.name) {
+        return Err((
+            ErrorCode::InvalidTopicException,
+            format!(
+                "The partitions of '{}' are fixed: groups are placed by their number.",
+                topic.name
+            ),
+        ));
+    }
+    let current = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let more = asked.count.saturating_sub(current);
+    if more <= 0 {
+        let message = if more == 0 {
+            format!("Topic already has {current} partition(s).")
+        } else {
+            format!(
+                "The topic '{}' currently has {current} partition(s); {} would not be an increase.",
+                asked.name, asked.count
+            )
+        };
+        return Err((ErrorCode::InvalidPartitions, message));
+    }
+    if more > MAX_NEW {
+        return Err((
+            ErrorCode::PolicyViolation,
+            format!("{more} new partitions were asked for; at most {MAX_NEW} are created at once."),
+        ));
+    }
+    let assignment = match asked.assignments {
+        Some(given) => {
+            if i32::try_from(given.len()) != Ok(more) {
+                return Err((
+                    ErrorCode::InvalidReplicaAssignment,
+                    format!(
+                        "Attempted to add {more} additional partition(s), but only {} assignment(s) were specified.",
+                        given.len()
+                    ),
+                ));
+            }
+            given.into_iter().map(|a| a.broker_ids).collect()
+        }
+        None => {
+            let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();
+            let factor = topic.partitions.first().map_or(1, |p| p.replicas.len());
+            topics::spread(&brokers, more, factor)
+        }
+    };
+    if !validate_only {
+        let command = Command::CreatePartitions {
+            id: topic.id,
+            expected: current,
+            assignment,
+        };
+        core.propose(command)
+            .await
+            .map_err(|e| (e.code(), e.to_string()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Produce: appends record batches and says where they are.
+//!
+//! The append happens before anything is waited for. What is waited for is the high watermark, with
+//! `acks=all` and wherever the topic wants its records on disk before they count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::codes;
+use crate::broker::core::{Core, now};
+use crate::broker::partition::Partition;
+use crate::broker::replicas::TopicReplicas;
+use crate::broker::topics;
+use crate::storage::{AppendInfo, AppendOrigin, LogState};
+use crate::wire::messages::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use crate::wire::{ErrorCode, Str};
+
+/// An append that is done, but not yet durable enough to be acknowledged.
+struct Pending {
+    topic: usize,
+    partition: usize,
+    replica: Arc<Partition>,
+    last_offset: i64,
+}
+
+pub(crate) async fn handle(core: &Arc<Core>, request: ProduceRequest) -> ProduceResponse {
+    let now = now();
+    let acks_valid = matches!(request.acks, -1..=1);
+    let registry = core.replicas.registry();
+    let mut pending = Vec::new();
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for (t, topic) in request.topic_data.into_iter().enumerate() {
+        let replicas = registry.lookup(&topic.name, topic.topic_id);
+        let mut answers = Vec::with_capacity(topic.partition_data.len());
+        for (p, data) in topic.partition_data.into_iter().enumerate() {
+            let appended = if !acks_valid {
+                Err((ErrorCode::InvalidRequiredAcks, None))
+            } else if request.transactional_id.is_some() {
+                Err((
+                    ErrorCode::TransactionalIdAuthorizationFailed,
+                    Some("transactions are not available on this broker".to_owned()),
+                ))
+            } else {
+                match replicas {
+                    Ok(replicas) => append(core, replicas, data.index, data.records, now),
+                    Err(code) => Err((code, None)),
+                }
+            };
+            answers.push(match appended {
+                Ok((replica, info)) => {
+                    if needs_wait(request.acks, &replica, &info) {
+                        pending.push(Pending {
+                            topic: t,
+                            partition: p,
+                            replica,
+                            last_offset: info.last_offset,
+                        });
+                    }
+                    PartitionProduceResponse {
+                        index: data.index,
+                        base_offset: info.first_offset,
+                        log_append_time_ms: info.log_append_time,
+                        log_start_offset: info.log_start_offset,
+                        ..PartitionProduceResponse::default()
+                    }
+                }
+                Err((code, message)) => refused(data.index, code, message),
+            });
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses: answers,
+            ..TopicProduceResponse::default()
+        });
+    }
+    if !pending.is_empty() {
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let deadline = tokio::time::Instant::now() + timeout;
+        for wait in pending {
+            if let Err(code) = committed(&wait, deadline).await
+                && let Some(answer) = responses
+                    .get_mut(wait.topic)
+                    .and_then(|t| t.partition_responses.get_mut(wait.partition))
+            {
+                *answer = refused(answer.index, code, None);
+            }
+        }
+    }
+    ProduceResponse {
+        responses,
+        ..ProduceResponse::default()
+    }
+}
+
+fn refused(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: code.code(),
+        base_offset: -1,
+        error_message: message.map(Str::from),
+        ..PartitionProduceResponse::default()
+    }
+}
+
+fn append(
+    core: &Arc<Core>,
+    topic: &TopicReplicas,
+    index: i32,
+    records: Option<Bytes>,
+    now: i64,
+) -> Result<(Arc<Partition>, AppendInfo), (ErrorCode, Option<String>)> {
+    let partition = topic.partition(index).map_err(|code| (code, None))?;
+    if topics::is_internal(&partition.topic) {
+        return Err((
+            ErrorCode::InvalidTopicException,
+            Some(format!("the topic {} is the broker's own", partition.topic)),
+        ));
+    }
+    let records = records.unwrap_or_default();
+    let info = partition
+        .log
+        .append(records, partition.leader_epoch(), AppendOrigin::Client, now)
+        .map_err(|e| (codes::append(&e), Some(e.to_string())))?;
+    published(core, partition, &info);
+    Ok((Arc::clone(partition), info))
+}
+
+/// Wakes the fetches that wait for what was appended, as soon as it may be read.
+pub(crate) fn published(core: &Core, partition: &Arc<Partition>, info: &AppendInfo) {
+    let bytes = i64::try_from(info.size).unwrap_or(i64::MAX);
+    if info.duplicate {
+        return;
+    }
+    if partition.log.high_watermark() > info.last_offset {
+        partition.wake(bytes);
+        return;
+    }
+    let (partition, last) = (Arc::clone(partition), info.last_offset);
+    let mut position = partition.log.watch();
+    core.runtime.spawn(async move {
+        let _ = position
+            .wait_for(|p| p.high_watermark > last || p.state != LogState::Online)
+            .await;
+        partition.wake(bytes);
+    });
+}
+
+fn needs_wait(acks: i16, partition: &Partition, info: &AppendInfo) -> bool {
+    acks != 0
+        && partition.log.high_watermark() <= info.last_offset
+        && (acks == -1 || partition.log.config().flush_before_ack())
+}
+
+async fn committed(wait: &Pending, deadline: tokio::time::Instant) -> Result<(), ErrorCode> {
+    let mut position = wait.replica.log.watch();
+    let done =
+        position.wait_for(|p| p.high_watermark > wait.last_offset || p.state != LogState::Online);
+    match tokio::time::timeout_at(deadline, done).await {
+        Err(_) => Err(ErrorCode::RequestTimedOut),
+        Ok(Err(_)) => Err(ErrorCode::NotLeaderOrFollower),
+        Ok(Ok(p)) if p.high_watermark > wait.last_offset => Ok(()),
+        Ok(Ok(p)) if p.state == LogState::Offline => Err(ErrorCode::KafkaStorageError),
+        Ok(Ok(_)) => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}

@@ -1,0 +1,84 @@
+//! The broker on TCP: binds, tells the cluster where, and answers through the handlers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::core::{Context, Core};
+use super::error::BrokerError;
+use super::handlers;
+use crate::net::{Handler, Limits, serve};
+use crate::wire::{Request, RequestHeader, Response, Str};
+
+/// Answers the requests of all connections.
+#[derive(Debug)]
+struct Server {
+    core: Arc<Core>,
+}
+
+#[async_trait]
+impl Handler for Server {
+    async fn handle(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Response> {
+        let silent = matches!(&request, Request::Produce(p) if p.acks == 0);
+        let cx = Context {
+            version: header.version,
+            client_id: header.client_id.clone().unwrap_or_default(),
+            client_host: Str::from(format!("/{}", peer.ip())),
+        };
+        let response = handlers::handle(&self.core, &cx, request).await;
+        (!silent).then_some(response)
+    }
+}
+
+/// Binds the address and serves it until `stop` turns true.
+pub(super) async fn listen(
+    core: Arc<Core>,
+    address: &str,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>), BrokerError> {
+    let failed = |e: io::Error| BrokerError::Listen {
+        address: address.to_owned(),
+        reason: match e.kind() {
+            io::ErrorKind::AddrInUse => {
+                "the port is taken by another program: stop it, or choose another port".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("{e}; ports below 1024 need special rights: choose another port")
+            }
+            _ => e.to_string(),
+        },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    core.announce(bound).await?;
+    let settings = &core.settings;
+    let limits = Limits {
+        socket_request_max_bytes: usize::try_from(settings.request_max_bytes).unwrap_or(usize::MAX),
+        connections_max_idle: match u64::try_from(settings.connections_max_idle_ms) {
+            Ok(millis) => Duration::from_millis(millis.min(u64::from(u32::MAX))),
+            Err(_) => Duration::from_secs(u64::from(u32::MAX)),
+        },
+        max_connections: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let server = Arc::new(Server { core });
+    let task = tokio::spawn(async move {
+        serve(listener, server, limits, async move {
+            // An error means that the broker is gone, which is a stop as well.
+            let _ = stop.wait_for(|s| *s).await;
+        })
+        .await;
+    });
+    Ok((bound, task))
+}

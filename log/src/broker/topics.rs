@@ -1,0 +1,247 @@
+//! Creating topics: what a request may ask for, and the command it becomes.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::core::{Core, ProposeError};
+use super::replicas::{METADATA_TOPIC, OFFSETS_TOPIC};
+use crate::config::topic_config;
+use crate::controller::{Command, MetadataImage};
+use crate::wire::ErrorCode;
+
+/// The longest topic name.
+const MAX_NAME: usize = 249;
+
+/// The most partitions that one request may create.
+const MAX_PARTITIONS: i32 = 10_000;
+
+/// What a client is told: a code and a text.
+pub(crate) type Refused = (ErrorCode, String);
+
+/// A topic to create.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    /// -1: the broker's default.
+    pub(crate) partitions: i32,
+    /// -1: the broker's default.
+    pub(crate) replication_factor: i16,
+    /// Given by hand instead: replicas by partition.
+    pub(crate) assignment: Vec<(i32, Vec<i32>)>,
+    pub(crate) configs: Vec<(String, Option<String>)>,
+}
+
+/// Checks a topic name.
+pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
+    let refuse = |why: String| Err((ErrorCode::InvalidTopicException, why));
+    if name.is_empty() {
+        return refuse("Topic name is invalid: the empty string is not allowed".to_owned());
+    }
+    if name == "." || name == ".." {
+        return refuse(format!("Topic name is invalid: '{name}' is not allowed"));
+    }
+    if name.len() > MAX_NAME {
+        return refuse(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {MAX_NAME}"
+        ));
+    }
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    {
+        return refuse(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ));
+    }
+    if name == METADATA_TOPIC {
+        return refuse(format!("The topic '{name}' is the broker's own."));
+    }
+    Ok(())
+}
+
+/// Whether a topic is the broker's own business.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC || name == "__transaction_state"
+}
+
+impl NewTopic {
+    /// Checks everything and gives the command that creates the topic under a new id.
+    pub(crate) fn command(self, core: &Core, image: &MetadataImage) -> Result<Command, Refused> {
+        check_name(&self.name)?;
+        if image.topic(&self.name).is_some() {
+            return Err((
+                ErrorCode::TopicAlreadyExists,
+                format!("Topic '{}' already exists.", self.name),
+            ));
+        }
+        let flat = self.name.replace('.', "_");
+        if let Some(like) = image.topics().find(|t| t.name.replace('.', "_") == flat) {
+            return Err((
+                ErrorCode::InvalidTopicException,
+                format!(
+                    "Topic '{}' collides with existing topic: {}",
+                    self.name, like.name
+                ),
+            ));
+        }
+        let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();
+        let assignment = self.assign(core, &brokers)?;
+        let mut configs = BTreeMap::new();
+        for (key, value) in self.configs {
+            let Some(value) = value else {
+                return Err((
+                    ErrorCode::InvalidConfig,
+                    format!("Null value not supported for topic configs: {key}"),
+                ));
+            };
+            configs.insert(key, value);
+        }
+        topic_config(&core.settings, Some(&configs))
+            .map_err(|e| (super::codes::topic_config(&e), e.to_string()))?;
+        Ok(Command::CreateTopic {
+            name: self.name,
+            id: Uuid::new_v4(),
+            assignment,
+            configs: configs.into_iter().collect(),
+        })
+    }
+
+    fn assign(&self, core: &Core, brokers: &[i32]) -> Result<Vec<Vec<i32>>, Refused> {
+        if !self.assignment.is_empty() {
+            if self.partitions != -1 || self.replication_factor != -1 {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    "Both numPartitions or replicationFactor and replicasAssignments were set. Both cannot be used at the same time.".to_owned(),
+                ));
+            }
+            let mut by_partition: Vec<_> = self.assignment.clone();
+            by_partition.sort_by_key(|(index, _)| *index);
+            if by_partition
+                .iter()
+                .enumerate()
+                .any(|(i, (index, _))| i32::try_from(i) != Ok(*index))
+            {
+                return Err((
+                    ErrorCode::InvalidReplicaAssignment,
+                    "Partitions must be numbered from 0 without gaps or duplicates.".to_owned(),
+                ));
+            }
+            return Ok(by_partition
+                .into_iter()
+                .map(|(_, replicas)| replicas)
+                .collect());
+        }
+        let partitions = match self.partitions {
+            -1 => core.settings.num_partitions,
+            n if n < 1 => {
+                return Err((
+                    ErrorCode::InvalidPartitions,
+                    "Number of partitions was set to an invalid non-positive value.".to_owned(),
+                ));
+            }
+            n if n > MAX_PARTITIONS => {
+                return Err((
+                    ErrorCode::PolicyViolation,
+                    format!(
+                        "{n} partitions were asked for; at most {MAX_PARTITIONS} are created at once."
+                    ),
+                ));
+            }
+            n => n,
+        };
+        let factor = match self.replication_factor {
+            -1 => core.settings.replication_factor,
+            n => n,
+        };
+        let known = brokers.len();
+        match usize::try_from(factor) {
+            Ok(n) if n > 0 && n <= known => Ok(spread(brokers, partitions, n)),
+            Ok(n) if n > known => Err((
+                ErrorCode::InvalidReplicationFactor,
+                format!(
+                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {known} broker(s) are registered."
+                ),
+            )),
+            _ => Err((
+                ErrorCode::InvalidReplicationFactor,
+                "Replication factor must be larger than 0, or -1 to use the default value."
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// Replicas round robin over the brokers.
+pub(crate) fn spread(brokers: &[i32], partitions: i32, factor: usize) -> Vec<Vec<i32>> {
+    (0..usize::try_from(partitions).unwrap_or(0))
+        .map(|p| {
+            brokers
+                .iter()
+                .cycle()
+                .skip(p % brokers.len().max(1))
+                .take(factor)
+                .copied()
+                .collect()
+        })
+        .collect()
+}
+
+/// Creates a topic; another creation of the same name at the same time is as good.
+pub(crate) async fn create_if_missing(core: &Core, topic: NewTopic) -> Result<(), Refused> {
+    let image = core.image();
+    let command = match topic.command(core, &image) {
+        Ok(command) => command,
+        Err((ErrorCode::TopicAlreadyExists, _)) => {
+            core.replicas
+                .wait_applied(crate::controller::Quorum::image(&core.quorum).end)
+                .await;
+            return Ok(());
+        }
+        Err(refused) => return Err(refused),
+    };
+    match core.propose(command).await {
+        Ok(_) => Ok(()),
+        Err(ProposeError::Refused(crate::controller::Refusal::TopicExists(_))) => {
+            core.replicas
+                .wait_applied(crate::controller::Quorum::image(&core.quorum).end)
+                .await;
+            Ok(())
+        }
+        Err(e) => Err((e.code(), e.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "A.b_c-9", &"x".repeat(249)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a b",
+            "ä",
+            "a/b",
+            &"x".repeat(250),
+            METADATA_TOPIC,
+        ] {
+            assert_eq!(
+                check_name(bad).unwrap_err().0,
+                ErrorCode::InvalidTopicException,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn replicas_are_spread() {
+        assert_eq!(spread(&[1], 2, 1), [[1], [1]]);
+        assert_eq!(spread(&[1, 2, 3], 4, 2), [[1, 2], [2, 3], [3, 1], [1, 2]]);
+    }
+}

@@ -1,0 +1,299 @@
+//! What goes into the coordinator and what comes out of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::wire::{ErrorCode, Str};
+
+/// The coordinator's settings; the names are those of the broker's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.initial.rebalance.delay.ms`
+    pub initial_rebalance_delay_ms: i64,
+    /// `group.min.session.timeout.ms`
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub max_session_timeout_ms: i32,
+    /// `group.max.size`
+    pub max_size: usize,
+    /// `offset.metadata.max.bytes`
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub retention_check_interval_ms: i64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            initial_rebalance_delay_ms: 0,
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            max_size: usize::MAX,
+            offset_metadata_max_bytes: 4096,
+            offsets_retention_ms: 7 * 24 * 3_600_000,
+            retention_check_interval_ms: 600_000,
+        }
+    }
+}
+
+/// Names a request, so that its answer finds its way back. Chosen by the caller, never reused.
+pub type Token = u64;
+
+/// Names a write to `__consumer_offsets`.
+pub type WriteId = u64;
+
+/// A member asks to join, or joins again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Join {
+    /// Group id.
+    pub group: Str,
+    /// The member's id; empty for a new member.
+    pub member: Str,
+    /// The id this member gets if it is new. Random, chosen by the caller.
+    pub new_member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// Client id, for people.
+    pub client_id: Str,
+    /// Where it comes from, for people.
+    pub client_host: Str,
+    /// How long it may be silent.
+    pub session_timeout_ms: i32,
+    /// How long it may take to rejoin.
+    pub rebalance_timeout_ms: i32,
+    /// `consumer`, `connect`, …
+    pub protocol_type: Str,
+    /// The assignors it supports, by preference, with its metadata for each.
+    pub protocols: Vec<(Str, Bytes)>,
+    /// The request is new enough for a new member to be told its id first (KIP-394).
+    pub member_id_required: bool,
+    /// The request is new enough for a leader to be told not to assign (KIP-814).
+    pub can_skip_assignment: bool,
+}
+
+/// A member asks for its assignment; the leader brings everyone's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sync {
+    /// Group id.
+    pub group: Str,
+    /// Generation the member knows.
+    pub generation: i32,
+    /// The member's id.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// The protocol type the member knows, where the request has it.
+    pub protocol_type: Option<Str>,
+    /// The protocol the member knows, where the request has it.
+    pub protocol: Option<Str>,
+    /// Member id to assignment, from the leader.
+    pub assignments: Vec<(Str, Bytes)>,
+}
+
+/// A member says it is alive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Group id.
+    pub group: Str,
+    /// Generation the member knows.
+    pub generation: i32,
+    /// The member's id.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+}
+
+/// One member that leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaver {
+    /// The member's id; may be empty for a static member that an administrator removes.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+}
+
+/// A topic partition.
+pub type TopicPartition = (Str, i32);
+
+/// A committed offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The next offset to read.
+    pub offset: i64,
+    /// Leader epoch of the last record read, -1 if unknown.
+    pub leader_epoch: i32,
+    /// The client's own text.
+    pub metadata: Str,
+    /// When it was committed.
+    pub commit_timestamp: i64,
+    /// When it expires, where the client said so (old requests only).
+    pub expire_timestamp: Option<i64>,
+    /// The topic's id; nil where it was not known.
+    pub topic_id: Uuid,
+}
+
+/// Offsets to commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Group id.
+    pub group: Str,
+    /// Generation the member knows; -1 for a commit without membership.
+    pub generation: i32,
+    /// The member's id; empty without membership.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// The offsets.
+    pub offsets: Vec<(TopicPartition, CommittedOffset)>,
+}
+
+/// What happens to the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// JoinGroup.
+    Join(Token, Join),
+    /// SyncGroup.
+    Sync(Token, Sync),
+    /// Heartbeat.
+    Heartbeat(Token, Heartbeat),
+    /// LeaveGroup: group id, members.
+    Leave(Token, Str, Vec<Leaver>),
+    /// OffsetCommit.
+    Commit(Token, Commit),
+    /// DeleteGroups, for one group.
+    Delete(Token, Str),
+    /// OffsetDelete: group id, partitions.
+    DeleteOffsets(Token, Str, Vec<TopicPartition>),
+    /// Topics were deleted, and their offsets with them.
+    TopicsDeleted(Vec<Str>),
+    /// A write was made (`Ok`), or could not be made.
+    Persisted(WriteId, Result<(), ErrorCode>),
+    /// Time has passed.
+    Tick,
+}
+
+/// The answer to a join.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// What went wrong, if anything.
+    pub error: Option<ErrorCode>,
+    /// The generation joined; -1 with an error.
+    pub generation: i32,
+    /// The group's protocol type.
+    pub protocol_type: Option<Str>,
+    /// The protocol chosen.
+    pub protocol: Option<Str>,
+    /// Who leads.
+    pub leader: Str,
+    /// The member's id.
+    pub member: Str,
+    /// The leader need not assign: the group keeps its assignment.
+    pub skip_assignment: bool,
+    /// For the leader: every member with its instance and metadata.
+    pub members: Vec<(Str, Option<Str>, Bytes)>,
+}
+
+/// The answer to a sync.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// What went wrong, if anything.
+    pub error: Option<ErrorCode>,
+    /// The group's protocol type.
+    pub protocol_type: Option<Str>,
+    /// The protocol chosen.
+    pub protocol: Option<Str>,
+    /// The member's assignment.
+    pub assignment: Bytes,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Event::Join`].
+    Joined(Joined),
+    /// To [`Event::Sync`].
+    Synced(Synced),
+    /// To [`Event::Heartbeat`] and [`Event::Delete`].
+    Code(ErrorCode),
+    /// To [`Event::Leave`]: the answer for each member, or one for all.
+    Left(Result<Vec<(Leaver, ErrorCode)>, ErrorCode>),
+    /// To [`Event::Commit`] and [`Event::DeleteOffsets`]: the answer for each partition; or, for
+    /// deletions only, one for all.
+    Offsets(Result<BTreeMap<TopicPartition, ErrorCode>, ErrorCode>),
+}
+
+/// What the coordinator wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Answer a request.
+    Reply(Token, Reply),
+    /// Append records to `__consumer_offsets`, all or none, in the order of the actions, and tell
+    /// with [`Event::Persisted`].
+    Persist(WriteId, Vec<super::records::GroupRecord>),
+}
+
+/// A group's state, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupState {
+    /// No members; perhaps offsets.
+    Empty,
+    /// Members are joining.
+    PreparingRebalance,
+    /// Members have joined, the leader's assignment is awaited.
+    CompletingRebalance,
+    /// Every member has its assignment.
+    Stable,
+    /// Gone.
+    Dead,
+}
+
+impl GroupState {
+    /// Kafka's name of the state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+/// A member, as DescribeGroups shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDescription {
+    /// The member's id.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// Client id.
+    pub client_id: Str,
+    /// Where it comes from.
+    pub client_host: Str,
+    /// Its metadata for the chosen protocol.
+    pub metadata: Bytes,
+    /// Its assignment.
+    pub assignment: Bytes,
+}
+
+/// A group, as DescribeGroups shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Group id.
+    pub group: Str,
+    /// Its state.
+    pub state: GroupState,
+    /// Its generation.
+    pub generation: i32,
+    /// `consumer`, `connect`, …; empty for a group that only stores offsets.
+    pub protocol_type: Str,
+    /// The protocol chosen, if stable.
+    pub protocol: Str,
+    /// Its members.
+    pub members: Vec<MemberDescription>,
+}
