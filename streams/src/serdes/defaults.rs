@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::typed::Windowed;
 
 /// The serde that stands for a type where none is named.
 ///
@@ -60,6 +61,15 @@ defaults! {
 
 impl<T: DefaultSerde> DefaultSerde for Option<T> {
     type Serde = Nullable<T::Serde>;
+}
+
+/// A windowed key that has lost the layout it came with (windowed tables have one of their
+/// own, [`WindowedSerde`]) is written as a JSON object.
+impl<K> DefaultSerde for Windowed<K>
+where
+    K: serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    type Serde = JsonSerde;
 }
 
 macro_rules! tuples {

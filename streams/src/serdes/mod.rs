@@ -112,6 +112,12 @@ pub trait Serializer<T>: Send + Sync {
         false
     }
 
+    /// The part of a key's bytes that decides its partition: all of them, unless keys that
+    /// differ belong together. A windowed key lies where the key without its window lies.
+    fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        bytes
+    }
+
     /// The bytes of `value`; `None` if it is null.
     fn to_bytes(&self, value: &T) -> Result<Option<Bytes>, SerdeError> {
         if self.is_null(value) {
@@ -159,6 +165,10 @@ impl<T, S: Serializer<T> + ?Sized> Serializer<T> for Arc<S> {
 
     fn is_null(&self, value: &T) -> bool {
         (**self).is_null(value)
+    }
+
+    fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        (**self).partition_bytes(bytes)
     }
 }
 

@@ -19,6 +19,10 @@ impl<T, S: Serializer<T>> Serializer<Option<T>> for Nullable<S> {
     fn is_null(&self, value: &Option<T>) -> bool {
         value.as_ref().is_none_or(|value| self.0.is_null(value))
     }
+
+    fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        self.0.partition_bytes(bytes)
+    }
 }
 
 impl<T, S: Deserializer<T>> Deserializer<Option<T>> for Nullable<S> {

@@ -44,6 +44,11 @@ impl<K> Serializer<Windowed<K>> for WindowedSerde<K> {
     fn is_null(&self, value: &Windowed<K>) -> bool {
         self.key.is_null(&value.key)
     }
+
+    fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let key = bytes.split_last_chunk::<8>().map_or(bytes, |(key, _)| key);
+        self.key.partition_bytes(key)
+    }
 }
 
 impl<K> Deserializer<Windowed<K>> for WindowedSerde<K> {
@@ -84,6 +89,7 @@ mod tests {
         let bytes = serde.to_bytes(&key).unwrap().unwrap();
         assert_eq!(bytes.as_ref(), b"a\0\0\0\0\0\0\0\x14");
         assert_eq!(serde.deserialize(&bytes).unwrap(), key);
+        assert_eq!(serde.partition_bytes(&bytes), b"a");
         assert!(serde.deserialize(&Bytes::from_static(b"short")).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Meta, Node, NodeContext, Step};
 use crate::StreamsError;
 use crate::serdes::{SerdeError, SharedSerde};
-use crate::task::{OutputRecord, Progress};
+use crate::task::{OutputRecord, Progress, partition_for_key};
 
 /// Chooses the partition of an output record from key, value and the number of
 /// partitions.
@@ -47,10 +47,15 @@ impl<K, V> Node<K, V> for Sink<K, V> {
             return Ok(());
         }
         let value_bytes = self.value.to_bytes(value).map_err(failed("value"))?;
-        let partition = self
-            .partitioner
-            .as_ref()
-            .map(|choose| choose(key, value, cx.task.sink_partitions(self.index)));
+        let partitions = cx.task.sink_partitions(self.index);
+        let partition = match (&self.partitioner, &key_bytes) {
+            (Some(choose), _) => Some(choose(key, value, partitions)),
+            (None, Some(bytes)) => {
+                let part = self.key.partition_bytes(bytes);
+                (part.len() < bytes.len()).then(|| partition_for_key(part, partitions))
+            }
+            (None, None) => None,
+        };
         cx.task.send(
             self.index,
             OutputRecord {

@@ -1,0 +1,62 @@
+//! The hourly report of the real impressions: the DSL's equals the batch's, whatever the
+//! progress of partitions, and no record is late.
+
+use std::time::Duration;
+
+use thalweg_examples::ad_clicks::{
+    self, Counts, Group, HOURLY, Hourly, IMPRESSIONS, Report, STORE,
+};
+use thalweg_examples::batch;
+use thalweg_examples::impressions::{self, Impression};
+use thalweg_streams::serdes::{BytesSerde, JsonSerde, StringSerde};
+use thalweg_streams::{TestDriverOptions, TopologyTestDriver};
+
+/// Runs the topology over six partitions; what it wrote, what it holds, and how many
+/// records were late.
+fn run(impressions: &[Impression], seed: Option<u64>) -> (Report, Report, u64) {
+    let topology = ad_clicks::topology(Duration::ZERO).unwrap();
+    let mut options = TestDriverOptions::new().default_partitions(6);
+    if let Some(seed) = seed {
+        options = options.seed(seed);
+    }
+    let driver = TopologyTestDriver::with_options(topology, options).unwrap();
+    driver.auto_commit(false);
+    let input = driver.input_topic(IMPRESSIONS, StringSerde, JsonSerde);
+    for shown in impressions {
+        input.pipe(&shown.item(), shown, shown.millis()).unwrap();
+    }
+    driver.run().unwrap();
+    driver.commit().unwrap();
+    let output = driver.output_topic::<bytes::Bytes, Hourly>(HOURLY, BytesSerde, JsonSerde);
+    let written = output.read().unwrap();
+    // A group's results lie in one partition in order, so the last one stands.
+    let written = written.iter().map(|record| record.value.entry()).collect();
+    let rows = driver
+        .window_rows::<Group, Counts>(STORE, JsonSerde, JsonSerde)
+        .unwrap();
+    let held = rows
+        .into_iter()
+        .map(|(group, hour, counts, _)| ((group, hour), counts))
+        .collect();
+    (written, held, driver.late_records())
+}
+
+#[tokio::test]
+async fn the_dsl_equals_the_batch_and_loses_no_record_as_late_however_partitions_progress() {
+    let path = impressions::path();
+    let impressions = impressions::read(&path).unwrap();
+    assert_eq!(impressions.len(), 60_000);
+    let expected = batch::hourly(&path).await.unwrap();
+    let total: u64 = expected.values().map(|counts| counts.impressions).sum();
+    assert_eq!(total, 60_000);
+    for seed in [None, Some(1), Some(2)] {
+        let (written, held, late) = run(&impressions, seed);
+        assert_eq!(late, 0, "seed {seed:?}");
+        assert!(written == expected, "seed {seed:?}: the topic differs");
+        // Hours behind the retention have left the store.
+        assert!(!held.is_empty());
+        for (key, counts) in &held {
+            assert_eq!(expected.get(key), Some(counts), "seed {seed:?}, {key:?}");
+        }
+    }
+}
