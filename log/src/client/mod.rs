@@ -41,6 +41,8 @@ mod config;
 mod consumer;
 mod core;
 mod error;
+#[cfg(test)]
+mod fake;
 mod metadata;
 mod offsets;
 mod producer;

@@ -398,6 +398,19 @@ impl Member {
         }
     }
 
+    fn protocols(&self) -> Result<Vec<JoinGroupRequestProtocol>, ClientError> {
+        self.assignors
+            .iter()
+            .map(|assignor| {
+                Ok(JoinGroupRequestProtocol {
+                    name: Str::from(assignor.name()),
+                    metadata: encode_subscription(&self.subscription(&**assignor))?,
+                    ..JoinGroupRequestProtocol::default()
+                })
+            })
+            .collect()
+    }
+
     async fn join(&mut self) -> Result<JoinGroupResponse, Turn> {
         loop {
             let group = self.shared.group.lock().clone();
@@ -408,15 +421,7 @@ impl Member {
                 member_id: Str::from(&group.member_id),
                 group_instance_id: group.group_instance_id.as_ref().map(Str::from),
                 protocol_type: Str::from("consumer"),
-                protocols: self
-                    .assignors
-                    .iter()
-                    .map(|assignor| JoinGroupRequestProtocol {
-                        name: Str::from(assignor.name()),
-                        metadata: encode_subscription(&self.subscription(&**assignor)),
-                        ..JoinGroupRequestProtocol::default()
-                    })
-                    .collect(),
+                protocols: self.protocols()?,
                 ..JoinGroupRequest::default()
             };
             // The coordinator waits for the other members, as long as they may take.
@@ -498,10 +503,10 @@ impl Member {
             });
         let response = self.orders.attend(asked).await?;
         let response = response?;
-        decode_assignment(response.assignment).map_err(|reason| {
-            Turn::Failed(ClientError::Protocol {
+        decode_assignment(response.assignment).map_err(|source| {
+            Turn::Failed(ClientError::Wire {
                 what: "SyncGroup".to_owned(),
-                reason,
+                source: Arc::new(source),
             })
         })
     }
@@ -545,14 +550,16 @@ impl Member {
         })?;
         let assigned = assignor.assign(&counts, &members)?;
         self.leads = Some(counts);
-        Ok(assigned
+        assigned
             .iter()
-            .map(|(member, assignment)| SyncGroupRequestAssignment {
-                member_id: Str::from(member),
-                assignment: encode_assignment(assignment),
-                ..SyncGroupRequestAssignment::default()
+            .map(|(member, assignment)| {
+                Ok(SyncGroupRequestAssignment {
+                    member_id: Str::from(member),
+                    assignment: encode_assignment(assignment)?,
+                    ..SyncGroupRequestAssignment::default()
+                })
             })
-            .collect())
+            .collect()
     }
 
     fn counts<'a>(&self, topics: impl Iterator<Item = &'a Arc<str>>) -> PartitionCounts {

@@ -15,6 +15,8 @@ mod offsets;
 mod partitions;
 mod protocol;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -41,7 +43,6 @@ use partitions::{Partitions, Position, Start};
 
 use super::core::{Core, after};
 use super::{ClientError, GroupMetadata, OffsetSpec, TopicPartition};
-use crate::wire::ErrorCode;
 
 /// What a call of [`Consumer::poll`] brought.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ pub struct Consumer {
     partitions: Partitions,
     fetcher: Fetcher,
     lookup: Option<BoxFuture<'static, Vec<Found>>>,
-    refresh: Option<BoxFuture<'static, Result<Vec<(Arc<str>, ErrorCode)>, ClientError>>>,
+    refresh: Option<BoxFuture<'static, Result<(), ClientError>>>,
     next_refresh: Instant,
     committing: Option<BoxFuture<'static, Result<(), ClientError>>>,
     next_commit: Instant,
@@ -407,7 +408,8 @@ impl Consumer {
         if !topics.is_empty() {
             let core = self.core.clone();
             self.next_refresh = now + METADATA_PAUSE;
-            self.refresh = Some(async move { core.refresh(&topics, false).await }.boxed());
+            self.refresh =
+                Some(async move { core.refresh(&topics, false).await.map(drop) }.boxed());
         }
     }
 

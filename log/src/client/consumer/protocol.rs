@@ -1,175 +1,107 @@
 //! What members tell each other through the coordinator: the bytes of Kafka's "consumer"
 //! protocol, so that members written in other languages can be in one group with ours.
-//!
-//! Invariant: nothing in the bytes of another member is trusted; what is short or
-//! negative is an error, and counts never size an allocation.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::assignor::{Assignment, GroupMember};
-use crate::client::TopicPartition;
+use crate::client::{ClientError, TopicPartition};
+use crate::wire::messages::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, ConsumerProtocolTopicPartition,
+};
+use crate::wire::{Message, Str, WireError};
 
-/// The version of the subscription that we write; it has owned partitions, their
-/// generation and the rack. Readers of older versions ignore what follows theirs.
+/// The versions that we write: subscriptions with owned partitions, their generation and
+/// the rack, and assignments that every version can read.
 const SUBSCRIPTION_VERSION: i16 = 3;
+const ASSIGNMENT_VERSION: i16 = 0;
 
-pub(super) fn encode_subscription(member: &GroupMember) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_i16(SUBSCRIPTION_VERSION);
-    let mut topics = member.topics.clone();
+pub(super) fn encode_subscription(member: &GroupMember) -> Result<Bytes, ClientError> {
+    let mut topics: Vec<Str> = member.topics.iter().map(Str::from).collect();
     topics.sort();
-    put_count(&mut out, topics.len());
-    for topic in &topics {
-        put_string(&mut out, topic);
+    ConsumerProtocolSubscription {
+        topics,
+        user_data: member.user_data.clone(),
+        owned_partitions: by_topic(&member.owned_partitions),
+        generation_id: member.generation_id,
+        rack_id: member.rack_id.as_ref().map(Str::from),
+        ..ConsumerProtocolSubscription::default()
     }
-    put_bytes(&mut out, member.user_data.as_deref());
-    put_partitions(&mut out, &member.owned_partitions);
-    out.put_i32(member.generation_id);
-    match &member.rack_id {
-        Some(rack) => put_string(&mut out, rack),
-        None => out.put_i16(-1),
-    }
-    out.freeze()
+    .to_versioned(SUBSCRIPTION_VERSION)
+    .map_err(unwritable)
 }
 
-pub(super) fn decode_subscription(mut input: Bytes) -> Result<GroupMember, String> {
-    let input = &mut input;
-    let version = get_i16(input)?;
-    let mut member = GroupMember {
-        generation_id: -1,
+pub(super) fn decode_subscription(input: Bytes) -> Result<GroupMember, WireError> {
+    let subscription = ConsumerProtocolSubscription::from_versioned_or_newer(input)?;
+    Ok(GroupMember {
+        topics: subscription.topics.iter().map(|t| t.to_string()).collect(),
+        owned_partitions: flat(subscription.owned_partitions),
+        generation_id: subscription.generation_id,
+        rack_id: subscription.rack_id.map(|r| r.to_string()),
+        user_data: subscription.user_data,
         ..GroupMember::default()
-    };
-    for _ in 0..get_count(input)? {
-        member
-            .topics
-            .push(get_string(input)?.ok_or("a topic is null")?);
-    }
-    member.user_data = get_bytes(input)?;
-    if version >= 1 {
-        member.owned_partitions = get_partitions(input)?;
-    }
-    if version >= 2 {
-        member.generation_id = get_i32(input)?;
-    }
-    if version >= 3 {
-        member.rack_id = get_string(input)?;
-    }
-    Ok(member)
+    })
 }
 
-pub(super) fn encode_assignment(assignment: &Assignment) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_i16(0);
-    put_partitions(&mut out, &assignment.partitions);
-    put_bytes(&mut out, assignment.user_data.as_deref());
-    out.freeze()
+pub(super) fn encode_assignment(assignment: &Assignment) -> Result<Bytes, ClientError> {
+    ConsumerProtocolAssignment {
+        assigned_partitions: by_topic(&assignment.partitions),
+        user_data: assignment.user_data.clone(),
+        ..ConsumerProtocolAssignment::default()
+    }
+    .to_versioned(ASSIGNMENT_VERSION)
+    .map_err(unwritable)
 }
 
-pub(super) fn decode_assignment(mut input: Bytes) -> Result<Assignment, String> {
+pub(super) fn decode_assignment(input: Bytes) -> Result<Assignment, WireError> {
     // The coordinator gives nothing to a member that the leader forgot.
     if input.is_empty() {
         return Ok(Assignment::default());
     }
-    let input = &mut input;
-    get_i16(input)?;
+    let assignment = ConsumerProtocolAssignment::from_versioned_or_newer(input)?;
     Ok(Assignment {
-        partitions: get_partitions(input)?,
-        user_data: get_bytes(input)?,
+        partitions: flat(assignment.assigned_partitions),
+        user_data: assignment.user_data,
     })
 }
 
-/// What is known of a member from its bytes, for describing a group.
-pub(crate) fn assigned_partitions(bytes: Bytes) -> Result<Vec<TopicPartition>, String> {
+/// What a member reads, for describing its group.
+pub(crate) fn assigned_partitions(bytes: Bytes) -> Result<Vec<TopicPartition>, WireError> {
     decode_assignment(bytes).map(|a| a.partitions)
 }
 
-fn put_count(out: &mut BytesMut, count: usize) {
-    out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
-}
-
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_i16(i16::try_from(text.len()).unwrap_or(i16::MAX));
-    out.put_slice(text.as_bytes());
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
-    match bytes {
-        None => out.put_i32(-1),
-        Some(bytes) => {
-            put_count(out, bytes.len());
-            out.put_slice(bytes);
-        }
-    }
-}
-
-fn put_partitions(out: &mut BytesMut, partitions: &[TopicPartition]) {
+fn by_topic(partitions: &[TopicPartition]) -> Vec<ConsumerProtocolTopicPartition> {
     let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
     sorted.sort();
-    let by_topic: Vec<&[&TopicPartition]> = sorted.chunk_by(|a, b| a.topic == b.topic).collect();
-    put_count(out, by_topic.len());
-    for partitions in by_topic {
-        if let Some(first) = partitions.first() {
-            put_string(out, &first.topic);
-        }
-        put_count(out, partitions.len());
-        for partition in partitions {
-            out.put_i32(partition.partition);
-        }
-    }
+    sorted
+        .chunk_by(|a, b| a.topic == b.topic)
+        .filter_map(|chunk| {
+            Some(ConsumerProtocolTopicPartition {
+                topic: Str::from(&*chunk.first()?.topic),
+                partitions: chunk.iter().map(|p| p.partition).collect(),
+                ..ConsumerProtocolTopicPartition::default()
+            })
+        })
+        .collect()
 }
 
-fn get_i16(input: &mut Bytes) -> Result<i16, String> {
-    input.try_get_i16().map_err(|_| short())
-}
-
-fn get_i32(input: &mut Bytes) -> Result<i32, String> {
-    input.try_get_i32().map_err(|_| short())
-}
-
-fn get_count(input: &mut Bytes) -> Result<i32, String> {
-    match get_i32(input)? {
-        count @ 0.. => Ok(count),
-        count => Err(format!("a count is {count}")),
-    }
-}
-
-fn take(input: &mut Bytes, length: usize) -> Result<Bytes, String> {
-    if input.len() < length {
-        return Err(short());
-    }
-    Ok(input.split_to(length))
-}
-
-fn get_string(input: &mut Bytes) -> Result<Option<String>, String> {
-    let Ok(length) = usize::try_from(get_i16(input)?) else {
-        return Ok(None);
-    };
-    let bytes = take(input, length)?;
-    String::from_utf8(bytes.to_vec())
-        .map(Some)
-        .map_err(|_| "a name is not UTF-8".to_owned())
-}
-
-fn get_bytes(input: &mut Bytes) -> Result<Option<Bytes>, String> {
-    let Ok(length) = usize::try_from(get_i32(input)?) else {
-        return Ok(None);
-    };
-    take(input, length).map(Some)
-}
-
-fn get_partitions(input: &mut Bytes) -> Result<Vec<TopicPartition>, String> {
+fn flat(topics: Vec<ConsumerProtocolTopicPartition>) -> Vec<TopicPartition> {
     let mut partitions = Vec::new();
-    for _ in 0..get_count(input)? {
-        let topic: std::sync::Arc<str> = get_string(input)?.ok_or("a topic is null")?.into();
-        for _ in 0..get_count(input)? {
-            partitions.push(TopicPartition::new(topic.clone(), get_i32(input)?));
+    for topic in topics {
+        let name: Arc<str> = Arc::from(&*topic.topic);
+        for partition in topic.partitions {
+            partitions.push(TopicPartition::new(name.clone(), partition));
         }
     }
-    Ok(partitions)
+    partitions
 }
 
-fn short() -> String {
-    "the bytes end early".to_owned()
+fn unwritable(source: WireError) -> ClientError {
+    ClientError::Wire {
+        what: "the consumer protocol".to_owned(),
+        source: Arc::new(source),
+    }
 }
 
 #[cfg(test)]
@@ -189,13 +121,13 @@ mod tests {
 
     #[test]
     fn survives_the_round_trip() {
-        let bytes = encode_subscription(&member());
+        let bytes = encode_subscription(&member()).unwrap();
         assert_eq!(decode_subscription(bytes).unwrap(), member());
         let assignment = Assignment {
             partitions: member().owned_partitions,
             user_data: None,
         };
-        let bytes = encode_assignment(&assignment);
+        let bytes = encode_assignment(&assignment).unwrap();
         assert_eq!(decode_assignment(bytes).unwrap(), assignment);
         assert_eq!(
             decode_assignment(Bytes::new()).unwrap(),
@@ -215,7 +147,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_cut_short_or_lies_about_counts() {
-        let whole = encode_subscription(&member());
+        let whole = encode_subscription(&member()).unwrap();
         for end in 0..whole.len() {
             assert!(decode_subscription(whole.slice(..end)).is_err(), "{end}");
         }

@@ -62,6 +62,8 @@ pub(super) struct Partition {
     next_sequence: i32,
     /// The sequence is broken: a new epoch is needed.
     broken: bool,
+    /// The broker has written a batch of the present epoch.
+    known: bool,
     /// Nothing is sent before.
     pub(super) paused_until: Option<Instant>,
     /// Whether the sender has it on its list.
@@ -78,6 +80,7 @@ impl Partition {
             identity: None,
             next_sequence: 0,
             broken: false,
+            known: false,
             paused_until: None,
             active: false,
         }
@@ -112,7 +115,15 @@ impl Partition {
             return self.restamp().map(|()| true);
         };
         if !self.broken {
-            return Ok(true);
+            // A broker that does not know a producer takes its first batch for the
+            // beginning, whatever its sequence: so there is only one until it is known.
+            if !self.known {
+                return Ok(!self.has_in_flight());
+            }
+            // It remembers the last five batches, so none may be younger by more than
+            // that than one whose answer is still out.
+            let oldest = self.in_flight.iter().min().copied();
+            return Ok(self.has_retries() || oldest.is_none_or(|n| self.next_number - n < 5));
         }
         if self.has_in_flight() {
             return Ok(false);
@@ -128,6 +139,7 @@ impl Partition {
         });
         self.next_sequence = 0;
         self.broken = false;
+        self.known = false;
         self.restamp().map(|()| true)
     }
 
@@ -213,6 +225,7 @@ impl Partition {
     pub(super) fn succeeded(&mut self, sealed: &Sealed) {
         self.in_flight.retain(|n| *n != sealed.number);
         self.paused_until = None;
+        self.known |= sealed.sequenced;
     }
 
     /// The batch was refused, or its fate is unknown. It goes back to be sent again, or is
