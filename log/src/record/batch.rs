@@ -1,6 +1,6 @@
 //! One batch as a checked view over its bytes, and the walk over several of them.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::compression::DEFAULT_DECOMPRESSED_LIMIT;
 use super::header::{BATCH_HEADER_SIZE, BATCH_OVERHEAD, BatchHeader};
@@ -108,6 +108,29 @@ impl RecordBatch {
         header.base_offset = base_offset;
         header.partition_leader_epoch = partition_leader_epoch;
         self.with_header(header)
+    }
+
+    /// The same records under another codec.
+    pub fn recompressed(&self, codec: Compression) -> Result<Self, RecordError> {
+        let plain = match self.header.compression() {
+            Compression::None => self.bytes.slice(BATCH_HEADER_SIZE..),
+            from => from.decompress(self.payload(), DEFAULT_DECOMPRESSED_LIMIT)?,
+        };
+        let mut bytes = BytesMut::with_capacity(self.bytes.len());
+        bytes.put_bytes(0, BATCH_HEADER_SIZE);
+        let mut bytes = codec.compress(&plain, None, bytes)?;
+        let mut header = self.header;
+        header.set_compression(codec);
+        header.batch_length =
+            i32::try_from(bytes.len() - BATCH_OVERHEAD).map_err(|_| RecordError::TooLarge)?;
+        header.crc = header.compute_crc(bytes.get(BATCH_HEADER_SIZE..).unwrap_or_default());
+        for (to, from) in bytes.iter_mut().zip(header.encode()) {
+            *to = from;
+        }
+        Ok(Self {
+            header,
+            bytes: bytes.freeze(),
+        })
     }
 
     fn with_header(&self, mut header: BatchHeader) -> Self {

@@ -253,6 +253,10 @@ impl BatchHeader {
         self.max_timestamp = now;
     }
 
+    pub(crate) fn set_compression(&mut self, compression: Compression) {
+        self.attributes = (self.attributes & !CODEC_MASK) | compression.id();
+    }
+
     pub(crate) fn attributes(
         compression: Compression,
         timestamp_type: TimestampType,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::record::TimestampType;
+use crate::record::{Compression, TimestampType};
 
 /// A setting that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -481,6 +481,15 @@ impl LogConfig {
         KEYS.iter()
             .find(|key| key.name == name)
             .map(|key| (key.get)(self))
+    }
+
+    /// The codec that batches are stored with; `None` keeps the producer's.
+    pub fn codec(&self) -> Option<Compression> {
+        match self.compression_type.as_str() {
+            "producer" => None,
+            "uncompressed" => Some(Compression::None),
+            name => name.parse().ok(),
+        }
     }
 
     /// Whether a record may be acknowledged and read only once it is on disk.

@@ -29,8 +29,15 @@ impl PartitionLog {
     ) -> Result<AppendInfo, AppendError> {
         self.check()?;
         let config = self.config();
-        let batches = parse(records)?;
+        let mut batches = parse(records)?;
         validate(&batches, &config, origin, now)?;
+        if let Some(codec) = config.codec() {
+            for batch in &mut batches {
+                if batch.compression() != codec && !batch.is_control() {
+                    *batch = batch.recompressed(codec)?;
+                }
+            }
+        }
         let stamp = config.message_timestamp_type == TimestampType::LogAppendTime;
 
         let mut writer = self.writer.lock();

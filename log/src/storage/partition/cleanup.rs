@@ -145,10 +145,10 @@ impl PartitionLog {
         if offset >= position.log_end_offset {
             return Ok(());
         }
+        let _flushing = self.flushing.lock();
         if offset < position.log_start_offset {
             return self.start_again(&mut writer, offset.max(0));
         }
-        let _flushing = self.flushing.lock();
         let result = self.cut(&mut writer, offset);
         self.fail_on(&result);
         result
@@ -193,6 +193,10 @@ impl PartitionLog {
                 Err(ScanError::Storage(error)) => return Err(error),
             }
         };
+        if end < self.log_start_offset() {
+            // Of the batch that the log starts in the middle of nothing is left.
+            return self.start_again(writer, self.log_start_offset());
+        }
         // Before anything goes: what comes instead is not on disk yet.
         self.dir
             .lower_recovery_point(&self.topic, self.partition, end)?;
@@ -215,10 +219,7 @@ impl PartitionLog {
         self.remove_snapshots(|snapshot| snapshot > end)?;
         writer.producers = self.load_producers(end)?;
         self.flushed.fetch_min(end, Ordering::AcqRel);
-        self.publish(|position| {
-            position.log_end_offset = end;
-            position.log_start_offset = position.log_start_offset.min(end);
-        });
+        self.publish(|position| position.log_end_offset = end);
         self.truncations.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
@@ -227,11 +228,11 @@ impl PartitionLog {
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> StorageResult<()> {
         self.check()?;
         let mut writer = self.writer.lock();
+        let _flushing = self.flushing.lock();
         self.start_again(&mut writer, offset)
     }
 
     fn start_again(&self, writer: &mut Writer, offset: i64) -> StorageResult<()> {
-        let _flushing = self.flushing.lock();
         let start = self.log_start_offset();
         self.dir
             .lower_recovery_point(&self.topic, self.partition, offset.min(start))?;

@@ -302,8 +302,8 @@ impl Opening<'_> {
                 continue;
             };
             if end.is_none() {
-                // The batches say what epochs there are from here on.
-                self.epochs.truncate_from_end(base);
+                // What was fsynced of the epochs counts; after it, what the batches say.
+                self.epochs.truncate_from_end(base.max(recovery_point));
             }
             let gaps = self.config.cleanup_compact;
             let mut next = base;
@@ -316,10 +316,12 @@ impl Opening<'_> {
                     ));
                 }
                 let epoch = header.partition_leader_epoch;
-                if epochs.latest().is_some_and(|latest| epoch < latest) {
-                    return Err(format!("the leader epoch goes back to {epoch}"));
+                if header.base_offset >= recovery_point {
+                    if epochs.latest().is_some_and(|latest| epoch < latest) {
+                        return Err(format!("the leader epoch goes back to {epoch}"));
+                    }
+                    epochs.assign(epoch, header.base_offset);
                 }
-                epochs.assign(epoch, header.base_offset);
                 next = header.next_offset();
                 Ok(())
             });

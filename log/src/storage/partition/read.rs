@@ -212,14 +212,15 @@ impl PartitionLog {
             scanner.skip(&header);
         };
         let begin = scanner.position();
-        let nothing = Ok(Found::Records {
-            records: Bytes::new(),
-            next_offset: wanted.offset,
-        });
         if first.last_offset() >= wanted.limit
             || (first.size() > wanted.max_bytes && !wanted.min_one)
         {
-            return nothing;
+            // Not before it is known that the header can be believed.
+            scanner.next_batch()?;
+            return Ok(Found::Records {
+                records: Bytes::new(),
+                next_offset: wanted.offset,
+            });
         }
         let left = usize::try_from(size - begin).unwrap_or(usize::MAX);
         let bytes = scanner.take(wanted.max_bytes.max(first.size()).min(left))?;
