@@ -75,6 +75,9 @@ pub enum StreamsError {
         /// Why.
         cause: Box<StreamsError>,
     },
+    /// A node panicked; its job has failed, and nothing else.
+    #[error("a node panicked: {0}")]
+    Panic(String),
     /// Stored bytes of the runtime itself do not decode.
     #[error("cannot read {what}: {reason}")]
     Format {

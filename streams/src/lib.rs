@@ -4,12 +4,14 @@
 //! - [`dsl`] declares streams and tables; [`serdes`] turn their records into bytes and back.
 //! - [`topology`] describes a program as plain data: sub-topologies, sources, sinks, stores.
 //! - [`test_driver`] runs a topology in memory, for tests.
+//! - [`runtime`] runs a topology over the log.
 //! - [`task`] is the seam between the runtime and the nodes, and the engine of one task:
 //!   sans-IO, driven alike by the runtime, the test driver and simulations.
 
 pub mod columnar;
 pub mod dsl;
 pub mod error;
+pub mod runtime;
 pub mod serdes;
 pub mod task;
 pub mod test_driver;
@@ -21,6 +23,7 @@ pub use dsl::{
     KTable, Materialized, Produced, Repartitioned, StreamsBuilder, TimeWindowedKStream,
 };
 pub use error::StreamsError;
+pub use runtime::{Streams, StreamsConfig};
 pub use test_driver::{TestDriverOptions, TopologyTestDriver};
 pub use typed::{
     AsKey, KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,

@@ -405,10 +405,11 @@ impl Task {
 
     /// Ahead of a commit: time is settled, nodes write what they hold back, and watermarks
     /// go to the repartition partitions that have not heard them. Call until it is done,
-    /// taking outputs in between.
+    /// taking outputs in between. An [`advance`](Self::advance) that has yielded may be
+    /// committed in the middle: what is left of it follows from the stores.
     pub fn flush(&mut self, wall_clock: i64) -> Result<Progress, StreamsError> {
-        if self.time_moved() && self.advance(wall_clock)? == Progress::More {
-            return Ok(Progress::More);
+        if !self.unfinished && self.time_moved() {
+            let _ = self.advance(wall_clock)?;
         }
         let result = self.program.flush(&mut TaskContext {
             core: &mut self.core,

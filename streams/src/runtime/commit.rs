@@ -1,0 +1,300 @@
+//! The commit, in order.
+//!
+//! 1. Runs have ended; nodes are flushed into caches and outputs.
+//! 2. Dirty entries, sorted, go to the changelogs, and pending outputs and watermarks to
+//!    their topics; all of it is acknowledged.
+//! 3. Input offsets and times are committed with the group's generation. (With
+//!    transactions they join the transaction, and its end is step 4.)
+//! 4. –
+//! 5. The dirty entries go to RocksDB with the store positions, one batch a task.
+//! 6. Repartition records below the committed offsets are deleted, from time to time.
+//!
+//! A crash between any two steps loses nothing: before step 3 the input is read again
+//! (at-least-once: what step 2 has sent is sent again); behind it, the stores replay from
+//! the changelogs what step 5 has not kept.
+
+use super::worker::Worker;
+use crate::StreamsError;
+use crate::task::{Progress, TaskId};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use thalweg_log::client::{
+    ClientError, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
+};
+use thalweg_log::wire::ErrorCode;
+use thalweg_state::{StoreId, StorePosition};
+
+/// A step of a commit that has been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommitStep {
+    /// Nodes are flushed; nothing has been sent that was not sent before.
+    Flushed,
+    /// Outputs, watermarks and changelogs are in the log.
+    Sent,
+    /// Input offsets and times are committed.
+    OffsetsCommitted,
+    /// The stores hold everything.
+    Applied,
+}
+
+/// Is told of every step of every commit of a job, on the stream thread. An error from
+/// it fails the job there, with nothing closed: what a crash at that moment would leave.
+pub trait CommitObserver: Send + Sync + std::fmt::Debug {
+    /// `step` is done.
+    fn after(&self, step: CommitStep) -> Result<(), StreamsError>;
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// Everything is committed and applied.
+    Yes,
+    /// The group has gone on without this member: its tasks must be dropped, and what they
+    /// had not committed is read again by whoever has them now.
+    Fenced,
+}
+
+impl Worker {
+    /// Commits every task that has something to commit.
+    pub(crate) async fn commit(&mut self) -> Result<Committed, StreamsError> {
+        self.last_commit = Instant::now();
+        let now = self.now();
+        let mut ids: Vec<TaskId> = Vec::new();
+        for (id, task) in &mut self.tasks {
+            let _ = task.advance(now).map_err(|e| of_task(*id, e))?;
+            if task.needs_commit() {
+                ids.push(*id);
+            }
+        }
+        if ids.is_empty() {
+            return Ok(Committed::Yes);
+        }
+        for id in &ids {
+            loop {
+                let Some(task) = self.tasks.get_mut(id) else {
+                    break;
+                };
+                let progress = task.flush(now).map_err(|e| of_task(*id, e))?;
+                let outputs = task.take_outputs();
+                self.send(outputs).await?;
+                if progress == Progress::Done {
+                    break;
+                }
+            }
+        }
+        self.observe(CommitStep::Flushed)?;
+
+        let ends = self.send_changelogs(&ids).await?;
+        self.producer
+            .flush()
+            .await
+            .map_err(|e| StreamsError::log("sending outputs and changelogs", e))?;
+        let mut positions: BTreeMap<TaskId, Vec<(StoreId, StorePosition)>> = BTreeMap::new();
+        for (id, store, mut position, delivery) in ends {
+            let delivered = delivery
+                .await
+                .map_err(|e| StreamsError::log("sending a changelog", e))?;
+            position.offset = delivered.offset + 1;
+            positions.entry(id).or_default().push((store, position));
+        }
+        self.observe(CommitStep::Sent)?;
+
+        let mut offsets = BTreeMap::new();
+        for id in &ids {
+            let Some(task) = self.tasks.get(id) else {
+                continue;
+            };
+            for source in task.positions() {
+                let partition = TopicPartition::new(source.topic, source.partition);
+                let offset = OffsetAndMetadata {
+                    metadata: source.metadata,
+                    ..OffsetAndMetadata::new(source.offset)
+                };
+                offsets.insert(partition, offset);
+            }
+        }
+        let committed: Vec<_> = offsets.iter().map(|(p, o)| (p.clone(), o.offset)).collect();
+        match self.consumer.commit(offsets).await {
+            Ok(()) => {}
+            Err(error) if is_fenced(&error) => {
+                tracing::warn!(%error, "the group has gone on without this thread");
+                return Ok(Committed::Fenced);
+            }
+            Err(error) => return Err(StreamsError::log("committing offsets", error)),
+        }
+        self.observe(CommitStep::OffsetsCommitted)?;
+
+        let read: BTreeMap<&TopicPartition, i64> =
+            committed.iter().map(|(p, offset)| (p, *offset)).collect();
+        for id in &ids {
+            let mut of_this = positions.remove(id).unwrap_or_default();
+            self.positions_of_source_tables(*id, &read, &mut of_this)?;
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.state_mut()
+                    .apply(&of_this)
+                    .map_err(|e| of_task(*id, e.into()))?;
+                task.committed();
+            }
+        }
+        self.observe(CommitStep::Applied)?;
+        self.job.committed(committed);
+        self.purge();
+        Ok(Committed::Yes)
+    }
+
+    fn observe(&self, step: CommitStep) -> Result<(), StreamsError> {
+        match &self.job.config.commit_observer {
+            Some(observer) => observer.after(step),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands the dirty entries of the tasks to the producer. Returns, for each changelog
+    /// that got any, the delivery of the last of them: it tells the store's position.
+    async fn send_changelogs(
+        &mut self,
+        ids: &[TaskId],
+    ) -> Result<Vec<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
+        let mut ends = Vec::new();
+        let now = self.now();
+        for id in ids {
+            let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
+            for (index, changelog) in changelogs.clone().into_iter().enumerate() {
+                let store = StoreId(index);
+                let Some(changelog) = changelog.filter(|c| c.written) else {
+                    continue;
+                };
+                let Some(task) = self.tasks.get_mut(id) else {
+                    continue;
+                };
+                let entries = task.state_mut().dirty_entries(store)?;
+                let Some(((last_key, last_value), rest)) = entries.split_last() else {
+                    continue;
+                };
+                let topic = self.producer_topic(&changelog.topic).await?;
+                for (key, value) in rest {
+                    let record = RecordRef {
+                        partition: Some(id.partition),
+                        // By the wall clock: the broker's retention counts from it.
+                        timestamp: now,
+                        key: Some(key),
+                        value: value.as_deref(),
+                        headers: &[],
+                    };
+                    self.enqueue(&topic, record).await?;
+                }
+                let last = ProducerRecord {
+                    partition: Some(id.partition),
+                    key: Some(last_key.clone()),
+                    value: last_value.clone(),
+                    timestamp: Some(now),
+                    ..ProducerRecord::new(changelog.topic.clone())
+                };
+                let delivery = self
+                    .producer
+                    .send(last)
+                    .await
+                    .map_err(|e| StreamsError::log("sending a changelog", e))?;
+                let position = self.store_position(&changelog.topic, id.partition).await?;
+                ends.push((*id, store, position, delivery));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// A position in a changelog, but for the offset.
+    pub(crate) async fn store_position(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<StorePosition, StreamsError> {
+        let info = self
+            .job
+            .client
+            .topic(topic)
+            .await
+            .map_err(|e| StreamsError::log(format!("looking up `{topic}`"), e))?;
+        Ok(StorePosition {
+            topic_id: info.id,
+            leader_epoch: info.partition(partition).map_or(-1, |p| p.leader_epoch),
+            offset: 0,
+            wall_time: self.now(),
+        })
+    }
+
+    /// Stores that are filled from their source topic stand where the source does.
+    fn positions_of_source_tables(
+        &self,
+        id: TaskId,
+        read: &BTreeMap<&TopicPartition, i64>,
+        positions: &mut Vec<(StoreId, StorePosition)>,
+    ) -> Result<(), StreamsError> {
+        let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
+        for (index, changelog) in changelogs.iter().enumerate() {
+            let Some(changelog) = changelog.as_ref().filter(|c| !c.written) else {
+                continue;
+            };
+            let partition = TopicPartition::new(changelog.topic.clone(), id.partition);
+            if let Some(offset) = read.get(&partition) {
+                let position = StorePosition {
+                    topic_id: self.job.topic_id(&changelog.topic),
+                    leader_epoch: -1,
+                    offset: *offset,
+                    wall_time: self.now(),
+                };
+                positions.push((StoreId(index), position));
+            }
+        }
+        Ok(())
+    }
+
+    /// Step 6: what has been processed is deleted from the repartition topics. Nothing
+    /// depends on it but disk space, so nobody waits for it.
+    fn purge(&mut self) {
+        if self.last_purge.elapsed() < self.job.config.repartition_purge_interval {
+            return;
+        }
+        self.last_purge = Instant::now();
+        let mut before = BTreeMap::new();
+        for id in self.tasks.keys() {
+            let Ok(sub) = self.job.plan.sub_topology(id.sub_topology) else {
+                continue;
+            };
+            for source in sub.sources.iter().filter(|s| s.writers.is_some()) {
+                let partition = TopicPartition::new(source.topic.clone(), id.partition);
+                if let Some(offset) = self.job.position(&partition).filter(|offset| *offset > 0) {
+                    before.insert(partition, offset);
+                }
+            }
+        }
+        if before.is_empty() {
+            return;
+        }
+        let admin = self.job.client.admin();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = admin.delete_records(before).await {
+                tracing::debug!(%error, "repartition records were not deleted; later ones will be");
+            }
+        });
+    }
+}
+
+/// Says which task failed.
+pub(crate) fn of_task(task: TaskId, error: StreamsError) -> StreamsError {
+    StreamsError::Task {
+        task,
+        cause: Box::new(error),
+    }
+}
+
+/// Whether the group no longer counts this member in.
+fn is_fenced(error: &ClientError) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            ErrorCode::IllegalGeneration
+                | ErrorCode::UnknownMemberId
+                | ErrorCode::RebalanceInProgress
+        )
+    )
+}

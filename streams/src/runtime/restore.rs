@@ -1,0 +1,211 @@
+//! Bringing stores up to what has been committed.
+//!
+//! A store on disk replays only the tail of its changelog past its position. It is
+//! rebuilt from the beginning only when its position tells nothing: another topic of
+//! that name, an offset outside the log, or a position so old that tombstones behind it
+//! may have been compacted away.
+
+use super::commit::of_task;
+use super::worker::Worker;
+use crate::StreamsError;
+use crate::task::{Task, TaskId};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use thalweg_log::client::{IsolationLevel, OffsetSpec, Polled, TopicPartition};
+use thalweg_state::{StoreId, StorePosition};
+
+/// Kafka's default of `delete.retention.ms`: how long a compacted topic keeps tombstones.
+const TOMBSTONE_RETENTION: i64 = 24 * 60 * 60 * 1000;
+
+/// A store's entries are handed over in pieces of about so many bytes.
+const PIECE: usize = 8 << 20;
+
+/// A store to bring up to date.
+#[derive(Debug)]
+struct Restoring {
+    task: TaskId,
+    store: StoreId,
+    position: StorePosition,
+    end: i64,
+    pending: Vec<(Bytes, Option<Bytes>)>,
+    pending_bytes: usize,
+}
+
+impl Worker {
+    /// Restores the stores of new tasks. `committed` are their input offsets: a store
+    /// that is filled from its source topic goes up to there and not further.
+    pub(crate) async fn restore(
+        &mut self,
+        tasks: &mut BTreeMap<TaskId, Task>,
+        committed: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), StreamsError> {
+        let mut work: BTreeMap<TopicPartition, Restoring> = BTreeMap::new();
+        for (id, task) in tasks.iter() {
+            let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
+            for (index, changelog) in changelogs.iter().enumerate() {
+                let Some(changelog) = changelog else {
+                    continue;
+                };
+                let partition = TopicPartition::new(changelog.topic.clone(), id.partition);
+                // Where the changelog is a source, only what was taken belongs in the store.
+                let limit = committed.get(&partition).filter(|_| !changelog.written);
+                let mut position = self.store_position(&changelog.topic, id.partition).await?;
+                position.offset = -1;
+                let store = StoreId(index);
+                let stored = task
+                    .state()
+                    .position(store)
+                    .map_err(|e| of_task(*id, e.into()))?;
+                if let Some(stored) = stored.filter(|s| s.topic_id == position.topic_id) {
+                    position.offset = stored.offset;
+                    position.wall_time = stored.wall_time;
+                }
+                let restoring = Restoring {
+                    task: *id,
+                    store,
+                    position,
+                    end: limit.copied().unwrap_or(i64::MAX),
+                    pending: Vec::new(),
+                    pending_bytes: 0,
+                };
+                work.insert(partition, restoring);
+            }
+        }
+        self.bound(tasks, &mut work).await?;
+        work.retain(|_, restoring| restoring.position.offset < restoring.end);
+        if work.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(stores = work.len(), "restoring");
+        self.restorer
+            .assign(work.keys().cloned().collect())
+            .map_err(|e| StreamsError::log("reading changelogs", e))?;
+        for (partition, restoring) in &work {
+            self.restorer
+                .seek(partition, restoring.position.offset)
+                .map_err(|e| StreamsError::log(format!("reading {partition}"), e))?;
+        }
+        let result = self.replay(tasks, &mut work).await;
+        let _ = self.restorer.assign(Vec::new());
+        result
+    }
+
+    /// Finds where each store's replay begins and ends, and empties stores that must be
+    /// rebuilt.
+    async fn bound(
+        &mut self,
+        tasks: &mut BTreeMap<TaskId, Task>,
+        work: &mut BTreeMap<TopicPartition, Restoring>,
+    ) -> Result<(), StreamsError> {
+        let starts = self.offsets(work.keys(), OffsetSpec::Earliest).await?;
+        let ends = self.offsets(work.keys(), OffsetSpec::Latest).await?;
+        let now = self.now();
+        for (partition, restoring) in work {
+            let start = starts.get(partition).copied().unwrap_or(0);
+            let log_end = ends.get(partition).copied().unwrap_or(0);
+            restoring.end = restoring.end.min(log_end);
+            let position = &mut restoring.position;
+            let fresh = position.offset < 0;
+            let outside = position.offset < start || position.offset > log_end;
+            let old = position.offset < restoring.end
+                && now.saturating_sub(position.wall_time) > TOMBSTONE_RETENTION;
+            if fresh || outside || old {
+                if !fresh {
+                    tracing::warn!(
+                        %partition, offset = position.offset, start, end = log_end,
+                        "a store is rebuilt from its changelog"
+                    );
+                }
+                if let Some(task) = tasks.get_mut(&restoring.task) {
+                    task.state_mut().wipe(restoring.store)?;
+                }
+                position.offset = start;
+            }
+        }
+        Ok(())
+    }
+
+    async fn replay(
+        &mut self,
+        tasks: &mut BTreeMap<TaskId, Task>,
+        work: &mut BTreeMap<TopicPartition, Restoring>,
+    ) -> Result<(), StreamsError> {
+        let mut open: BTreeSet<TopicPartition> = work.keys().cloned().collect();
+        while !open.is_empty() {
+            if self.job.is_stopping() {
+                return Err(self.job.not_running());
+            }
+            let polled = self
+                .restorer
+                .poll(Duration::from_millis(100))
+                .await
+                .map_err(|e| StreamsError::log("reading changelogs", e))?;
+            let Polled::Records(list) = polled else {
+                continue;
+            };
+            for records in list {
+                let partition = records.topic_partition.clone();
+                let Some(restoring) = work.get_mut(&partition) else {
+                    continue;
+                };
+                let next = records.next_offset;
+                for record in records {
+                    let record =
+                        record.map_err(|e| StreamsError::log(format!("reading {partition}"), e))?;
+                    if record.offset >= restoring.end {
+                        break;
+                    }
+                    // A changelog record without a key says nothing.
+                    if let Some(key) = record.key {
+                        restoring.pending_bytes +=
+                            64 + key.len() + record.value.as_ref().map_or(0, Bytes::len);
+                        restoring.pending.push((key, record.value));
+                    }
+                }
+                restoring.position.offset = next.min(restoring.end);
+                let done = restoring.position.offset >= restoring.end;
+                if (done || restoring.pending_bytes >= PIECE)
+                    && let Some(task) = tasks.get_mut(&restoring.task)
+                {
+                    restoring.position.wall_time = self.job.now();
+                    restoring.pending_bytes = 0;
+                    let entries = std::mem::take(&mut restoring.pending);
+                    task.state_mut()
+                        .restore(restoring.store, entries, restoring.position)
+                        .map_err(|e| of_task(restoring.task, e.into()))?;
+                }
+                if done {
+                    open.remove(&partition);
+                    self.restorer
+                        .pause(std::slice::from_ref(&partition))
+                        .map_err(|e| StreamsError::log("reading changelogs", e))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up an offset of each partition.
+    pub(crate) async fn offsets<'a>(
+        &self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        spec: OffsetSpec,
+    ) -> Result<BTreeMap<TopicPartition, i64>, StreamsError> {
+        let wanted: BTreeMap<_, _> = partitions.into_iter().map(|p| (p.clone(), spec)).collect();
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self
+            .job
+            .client
+            .admin()
+            .list_offsets(wanted, IsolationLevel::ReadUncommitted)
+            .await
+            .map_err(|e| StreamsError::log("looking up offsets", e))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(partition, offset)| Some((partition, offset?.offset)))
+            .collect())
+    }
+}

@@ -1,0 +1,471 @@
+//! A worker: one member of a job's group, on one stream thread.
+//!
+//! It polls, hands records to its tasks, lets them work by turns, sends what they put
+//! out, and commits. All its tasks commit together. A rebalance is a value that `poll`
+//! returns: what is revoked is committed and closed before the group goes on.
+
+use super::assignor::TaskAssignor;
+use super::commit::{Committed, of_task};
+use super::job::Job;
+use crate::StreamsError;
+use crate::task::{InputBlock, InputRecord, Output, Progress, Task, TaskId, TaskOptions};
+use crate::topology::OffsetReset;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thalweg_log::client::{
+    ClientError, Consumer, OffsetSpec, PartitionRecords, Polled, Producer, ProducerTopic,
+    RecordRef, TopicPartition,
+};
+use thalweg_state::{StateError, StoreId, TaskState};
+
+/// How many records a task may take before the next one has its turn.
+const BUDGET: usize = 2_000;
+/// How long a worker without anything to do waits for records before it looks at the clock.
+const IDLE_WAIT: Duration = Duration::from_millis(50);
+
+/// One member of a job's group.
+pub(crate) struct Worker {
+    pub(crate) job: Arc<Job>,
+    pub(crate) index: usize,
+    pub(crate) consumer: Consumer,
+    /// Reads changelogs, outside of the group.
+    pub(crate) restorer: Consumer,
+    pub(crate) producer: Producer,
+    pub(crate) assignor: Arc<TaskAssignor>,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) last_commit: Instant,
+    pub(crate) last_purge: Instant,
+    topics: HashMap<Arc<str>, ProducerTopic>,
+    paused: BTreeSet<TopicPartition>,
+    /// Whether the last turn left work that need not wait for records.
+    busy: bool,
+    /// What the tasks counted, as told to the job already.
+    counted: BTreeMap<TaskId, (u64, u64)>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        job: Arc<Job>,
+        index: usize,
+        consumer: Consumer,
+        restorer: Consumer,
+        producer: Producer,
+        assignor: Arc<TaskAssignor>,
+    ) -> Self {
+        Self {
+            job,
+            index,
+            consumer,
+            restorer,
+            producer,
+            assignor,
+            tasks: BTreeMap::new(),
+            last_commit: Instant::now(),
+            last_purge: Instant::now(),
+            topics: HashMap::new(),
+            paused: BTreeSet::new(),
+            busy: false,
+            counted: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.job.now()
+    }
+
+    /// Works until the job ends.
+    pub(crate) async fn run(mut self) -> Result<(), StreamsError> {
+        let topics: Vec<Arc<str>> = self.job.sources.keys().cloned().collect();
+        self.consumer
+            .subscribe(&topics)
+            .map_err(|e| StreamsError::log("joining the job's group", e))?;
+        let mut status = self.job.watch();
+        loop {
+            if self.job.is_stopping() {
+                return self.shut_down().await;
+            }
+            let timeout = self.wait();
+            let polled = tokio::select! {
+                biased;
+                _ = status.wait_for(|state| state.has_ended()) => continue,
+                polled = self.consumer.poll(timeout) => polled,
+            };
+            let mut got = false;
+            match polled {
+                Ok(Polled::Records(list)) => {
+                    got = !list.is_empty();
+                    self.add(list);
+                }
+                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions).await?,
+                Ok(Polled::Revoking(partitions)) => self.revoking(&partitions).await?,
+                Ok(Polled::Lost(partitions)) => self.lost(&partitions),
+                Err(error) if error.is_retriable() => {
+                    tracing::warn!(%error, "polling; trying again");
+                    tokio::time::sleep(IDLE_WAIT).await;
+                }
+                Err(error) => return Err(StreamsError::log("reading input", error)),
+            }
+            let worked = self.process().await?;
+            self.busy = worked || got;
+            if self.commit_is_due() && self.commit().await? == Committed::Fenced {
+                let all: Vec<_> = self.tasks.keys().copied().collect();
+                self.drop_tasks(&all);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// How long `poll` may wait.
+    fn wait(&self) -> Duration {
+        if self.busy {
+            return Duration::ZERO;
+        }
+        // A commit of drained input that came too soon after the last one.
+        let config = &self.job.config;
+        if self.tasks.values().any(Task::needs_commit) {
+            let due = config.min_commit_interval;
+            return due
+                .saturating_sub(self.last_commit.elapsed())
+                .min(IDLE_WAIT);
+        }
+        IDLE_WAIT
+    }
+
+    fn commit_is_due(&self) -> bool {
+        let config = &self.job.config;
+        let since = self.last_commit.elapsed();
+        let cached: usize = self.tasks.values().map(|t| t.state().cached_bytes()).sum();
+        if since >= config.commit_interval || cached >= config.cache_max_bytes {
+            return true;
+        }
+        !self.busy && since >= config.min_commit_interval
+    }
+
+    /// Hands fetched records to their tasks.
+    fn add(&mut self, list: Vec<PartitionRecords>) {
+        for records in list {
+            let partition = records.topic_partition.clone();
+            let Some((sub_topology, source)) = self.job.sources.get(&partition.topic).copied()
+            else {
+                continue;
+            };
+            let id = TaskId {
+                sub_topology,
+                partition: partition.partition,
+            };
+            let Some(task) = self.tasks.get_mut(&id) else {
+                continue;
+            };
+            let caught_up = records.next_offset >= records.high_watermark;
+            let (next, bytes) = (records.next_offset, records.bytes());
+            let topic = Arc::clone(&partition.topic);
+            let blocks = records.into_iter().map(move |record| {
+                let record = record.map_err(|e| {
+                    StreamsError::log(format!("reading {topic}-{}", id.partition), e)
+                })?;
+                Ok(InputRecord {
+                    topic: Arc::clone(&topic),
+                    partition: id.partition,
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                })
+            });
+            task.add_block(source, InputBlock::new(blocks, next, bytes));
+            task.set_caught_up(source, caught_up);
+            let limit = self.job.config.buffered_bytes_per_partition;
+            if task.buffered_bytes(source) > limit
+                && self
+                    .consumer
+                    .pause(std::slice::from_ref(&partition))
+                    .is_ok()
+            {
+                self.paused.insert(partition);
+            }
+        }
+    }
+
+    /// Gives every task a turn. Returns whether there is more to do at once.
+    async fn process(&mut self) -> Result<bool, StreamsError> {
+        let now = self.now();
+        let mut more = false;
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&id) else {
+                continue;
+            };
+            let taken = task.process(BUDGET, now).map_err(|e| of_task(id, e))?;
+            let progress = task.advance(now).map_err(|e| of_task(id, e))?;
+            more |= taken > 0 || progress == Progress::More;
+            let outputs = task.take_outputs();
+            let counts = (task.processed(), task.late_records());
+            let counted = self.counted.entry(id).or_default();
+            self.job.count(counts.0 - counted.0, counts.1 - counted.1);
+            *counted = counts;
+            self.send(outputs).await?;
+        }
+        self.resume();
+        Ok(more)
+    }
+
+    /// Goes on fetching for partitions whose buffer has emptied.
+    fn resume(&mut self) {
+        let limit = self.job.config.buffered_bytes_per_partition / 2;
+        let (tasks, sources, consumer) = (&self.tasks, &self.job.sources, &mut self.consumer);
+        self.paused.retain(|partition| {
+            let buffered = sources
+                .get(&partition.topic)
+                .and_then(|(sub_topology, source)| {
+                    let id = TaskId {
+                        sub_topology: *sub_topology,
+                        partition: partition.partition,
+                    };
+                    Some(tasks.get(&id)?.buffered_bytes(*source))
+                });
+            match buffered {
+                Some(bytes) if bytes > limit => true,
+                // An error means that it is not assigned any more.
+                _ => {
+                    let _ = consumer.resume(std::slice::from_ref(partition));
+                    false
+                }
+            }
+        });
+    }
+
+    /// Hands outputs to the producer.
+    pub(crate) async fn send(&mut self, outputs: Vec<Output>) -> Result<(), StreamsError> {
+        for output in outputs {
+            let topic = self.producer_topic(&output.topic).await?;
+            let record = RecordRef {
+                partition: output.partition,
+                timestamp: output.timestamp,
+                key: output.key.as_deref(),
+                value: output.value.as_deref(),
+                headers: &output.headers,
+            };
+            self.enqueue(&topic, record).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn enqueue(
+        &self,
+        topic: &ProducerTopic,
+        record: RecordRef<'_>,
+    ) -> Result<(), StreamsError> {
+        loop {
+            match self.producer.enqueue(topic, record) {
+                Ok(()) => return Ok(()),
+                Err(ClientError::BufferExhausted { .. }) => {
+                    let bytes = record.key.map_or(0, <[u8]>::len)
+                        + record.value.map_or(0, <[u8]>::len)
+                        + 1024;
+                    let room = self.producer.room(bytes).await;
+                    room.map_err(|e| {
+                        StreamsError::log(format!("sending to `{}`", topic.name()), e)
+                    })?;
+                }
+                Err(error) => {
+                    return Err(StreamsError::log(
+                        format!("sending to `{}`", topic.name()),
+                        error,
+                    ));
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn producer_topic(
+        &mut self,
+        name: &Arc<str>,
+    ) -> Result<ProducerTopic, StreamsError> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic.clone());
+        }
+        let topic = self
+            .producer
+            .topic(name)
+            .await
+            .map_err(|e| StreamsError::log(format!("sending to `{name}`"), e))?;
+        self.topics.insert(Arc::clone(name), topic.clone());
+        Ok(topic)
+    }
+
+    /// Takes over new tasks: opens and restores their stores, sets positions and times.
+    async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), StreamsError> {
+        self.job.worker_is_running(self.index, false);
+        let mut ids = self.assignor.tasks(partitions);
+        ids.retain(|id| !self.tasks.contains_key(id));
+        let mut wanted: Vec<TopicPartition> = Vec::new();
+        for id in &ids {
+            wanted.extend(self.assignor.partitions(*id));
+        }
+        let committed = match wanted.is_empty() {
+            true => BTreeMap::new(),
+            false => self
+                .consumer
+                .committed(&wanted)
+                .await
+                .map_err(|e| StreamsError::log("looking up committed offsets", e))?,
+        };
+        let starts = self.offsets(&wanted, OffsetSpec::Earliest).await?;
+        let ends = self.offsets(&wanted, OffsetSpec::Latest).await?;
+
+        let mut tasks = BTreeMap::new();
+        let mut positions = BTreeMap::new();
+        for id in ids {
+            let state = self.open(id).await.map_err(|e| of_task(id, e))?;
+            let options = TaskOptions {
+                max_task_idle: self.job.config.max_task_idle,
+                max_cached_bytes: self.job.config.cache_max_bytes,
+                ..TaskOptions::default()
+            };
+            let mut task =
+                Task::new(id, &self.job.plan, state, &options).map_err(|e| of_task(id, e))?;
+            let sub = self.job.plan.sub_topology(id.sub_topology)?;
+            for (index, source) in sub.sources.iter().enumerate() {
+                let partition = TopicPartition::new(Arc::clone(&source.topic), id.partition);
+                let end = ends.get(&partition).copied().unwrap_or(0);
+                let begin = match source.reset {
+                    OffsetReset::Earliest => starts.get(&partition).copied().unwrap_or(0),
+                    OffsetReset::Latest => end,
+                };
+                let offset = match committed.get(&partition) {
+                    Some(committed) => {
+                        task.restore_time(index, &committed.metadata)
+                            .map_err(|e| of_task(id, e))?;
+                        committed.offset
+                    }
+                    None => begin,
+                };
+                if id.partition < source.partitions {
+                    task.seek(index, offset);
+                    task.set_caught_up(index, offset >= end);
+                    self.consumer
+                        .seek(&partition, offset)
+                        .map_err(|e| StreamsError::log(format!("reading {partition}"), e))?;
+                    positions.insert(partition, offset);
+                }
+            }
+            tasks.insert(id, task);
+        }
+        self.restore(&mut tasks, &positions).await?;
+        let now = self.now();
+        for (id, mut task) in tasks {
+            task.init(now).map_err(|e| of_task(id, e))?;
+            let readers = (0..task.state().specs().count())
+                .map(|index| task.state().reader(StoreId(index)))
+                .collect::<Result<_, _>>()?;
+            self.job.publish(id, readers);
+            tracing::debug!(task = %id, "running");
+            self.tasks.insert(id, task);
+        }
+        self.job.committed(positions);
+        self.job.worker_is_running(self.index, true);
+        self.busy = true;
+        Ok(())
+    }
+
+    /// Opens a task's stores. A directory that another thread is just closing is waited
+    /// for; a damaged one is emptied, as the changelogs have everything.
+    async fn open(&self, id: TaskId) -> Result<TaskState, StreamsError> {
+        let dir = self.job.state_dir.task_dir(id);
+        let stores = &self.job.plan.sub_topology(id.sub_topology)?.stores;
+        let mut attempts = 0;
+        loop {
+            match TaskState::open(&dir, &self.job.state_runtime, stores) {
+                Ok(state) => return Ok(state),
+                Err(StateError::Locked { .. }) if attempts < 100 => {
+                    attempts += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error @ StateError::Corrupted { .. }) if attempts == 0 => {
+                    attempts = 100;
+                    tracing::warn!(task = %id, %error, "rebuilding from the changelogs");
+                    std::fs::remove_dir_all(&dir).map_err(|e| StateError::Open {
+                        dir: dir.clone(),
+                        reason: e.to_string(),
+                    })?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Commits and closes the tasks of partitions that are about to go.
+    async fn revoking(&mut self, partitions: &[TopicPartition]) -> Result<(), StreamsError> {
+        self.job.worker_is_running(self.index, false);
+        let ids: Vec<TaskId> = self.assignor.tasks(partitions).into_iter().collect();
+        if self.commit().await? == Committed::Fenced {
+            let all: Vec<_> = self.tasks.keys().copied().collect();
+            self.drop_tasks(&all);
+        }
+        self.close_tasks(&ids)?;
+        self.job.gone(partitions);
+        Ok(())
+    }
+
+    /// Drops the tasks of partitions that others have already.
+    fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.job.worker_is_running(self.index, false);
+        let ids: Vec<TaskId> = self.assignor.tasks(partitions).into_iter().collect();
+        self.drop_tasks(&ids);
+        self.job.gone(partitions);
+    }
+
+    /// Closes committed tasks.
+    fn close_tasks(&mut self, ids: &[TaskId]) -> Result<(), StreamsError> {
+        for id in ids {
+            self.job.withdraw(*id);
+            self.counted.remove(id);
+            if let Some(mut task) = self.tasks.remove(id) {
+                task.close().map_err(|e| of_task(*id, e))?;
+                task.into_state()
+                    .close()
+                    .map_err(|e| of_task(*id, e.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops tasks with what they have not committed.
+    fn drop_tasks(&mut self, ids: &[TaskId]) {
+        for id in ids {
+            self.job.withdraw(*id);
+            self.counted.remove(id);
+            self.tasks.remove(id);
+        }
+    }
+
+    /// The end: commits and closes everything. Of a job that has failed nothing more is
+    /// committed than what was.
+    async fn shut_down(mut self) -> Result<(), StreamsError> {
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        if self.job.reason().is_some() {
+            self.drop_tasks(&ids);
+        } else {
+            // What is buffered but not begun is read again by the next start.
+            self.last_purge = self
+                .last_purge
+                .checked_sub(self.job.config.repartition_purge_interval)
+                .unwrap_or(self.last_purge);
+            if self.commit().await? == Committed::Fenced {
+                self.drop_tasks(&ids);
+            }
+            self.close_tasks(&ids)?;
+        }
+        self.producer
+            .close()
+            .await
+            .map_err(|e| StreamsError::log("closing the producer", e))?;
+        let _ = self.restorer.close().await;
+        self.consumer
+            .close()
+            .await
+            .map_err(|e| StreamsError::log("leaving the job's group", e))
+    }
+}
