@@ -5,11 +5,15 @@
 
 mod aggregate;
 mod error;
+mod materialize;
 mod project;
+mod view;
 
 pub use aggregate::{GroupAggregate, PartialAggregate};
 pub use error::OperatorError;
+pub use materialize::{Materialize, Sink, view_key_codec};
 pub use project::{FilterProject, Hop, Union};
+pub use view::{ViewRowDecoder, ViewRowEncoder, ViewRows};
 
 use crate::plan::ColumnSpec;
 use arrow::datatypes::{Field, Schema, SchemaRef};
