@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::codes;
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
 use crate::broker::partition::Partition;
 use crate::storage::TimestampOffset;
 use crate::wire::ErrorCode;
@@ -18,7 +18,12 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-pub(crate) async fn handle(core: &Arc<Core>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
+    let version = cx.version;
     let looks_up = |timestamp: i64| timestamp >= 0 || timestamp == MAX_TIMESTAMP;
     let blocks = request
         .topics
@@ -26,11 +31,11 @@ pub(crate) async fn handle(core: &Arc<Core>, request: ListOffsetsRequest) -> Lis
         .flat_map(|t| &t.partitions)
         .any(|p| looks_up(p.timestamp));
     if !blocks {
-        return answer(core, request);
+        return answer(core, version, request);
     }
     let shared = Arc::clone(core);
     // A lookup by time reads the log.
-    tokio::task::spawn_blocking(move || answer(&shared, request))
+    tokio::task::spawn_blocking(move || answer(&shared, version, request))
         .await
         .unwrap_or_else(|e| {
             tracing::error!(error = %e, "a lookup of offsets failed");
@@ -38,7 +43,7 @@ pub(crate) async fn handle(core: &Arc<Core>, request: ListOffsetsRequest) -> Lis
         })
 }
 
-fn answer(core: &Core, request: ListOffsetsRequest) -> ListOffsetsResponse {
+fn answer(core: &Core, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let registry = core.replicas.registry();
     let committed = request.isolation_level == 1;
     let topics = request
@@ -60,7 +65,7 @@ fn answer(core: &Core, request: ListOffsetsRequest) -> ListOffsetsResponse {
                         Ok(at) => ListOffsetsPartitionResponse {
                             timestamp: at.timestamp,
                             offset: at.offset,
-                            leader_epoch: at.leader_epoch,
+                            leader_epoch: if version >= 4 { at.leader_epoch } else { -1 },
                             ..empty
                         },
                         Err(code) => ListOffsetsPartitionResponse {

@@ -29,7 +29,7 @@ pub(crate) async fn handle(
         }
         Some(topics) => {
             for topic in topics {
-                answered.push(one(core, topic, create).await);
+                answered.push(one(core, cx, topic, create).await);
             }
         }
     }
@@ -56,7 +56,12 @@ pub(crate) async fn handle(
     }
 }
 
-async fn one(core: &Arc<Core>, asked: MetadataRequestTopic, create: bool) -> MetadataResponseTopic {
+async fn one(
+    core: &Arc<Core>,
+    cx: &Context,
+    asked: MetadataRequestTopic,
+    create: bool,
+) -> MetadataResponseTopic {
     let image = core.image();
     if !asked.topic_id.is_nil() {
         return match image.topic_by_id(asked.topic_id) {
@@ -64,7 +69,8 @@ async fn one(core: &Arc<Core>, asked: MetadataRequestTopic, create: bool) -> Met
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UnknownTopicId.code(),
                 topic_id: asked.topic_id,
-                name: None,
+                // Null where the version has it.
+                name: (cx.version < 12).then(Str::new),
                 ..MetadataResponseTopic::default()
             },
         };

@@ -27,7 +27,7 @@ pub(super) async fn handle(core: &Arc<Core>, cx: &Context, request: Request) -> 
     match request {
         Request::Produce(r) => produce::handle(core, r).await.into(),
         Request::Fetch(r) => fetch::handle(core, r).await.into(),
-        Request::ListOffsets(r) => list_offsets::handle(core, r).await.into(),
+        Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
         Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
         Request::ApiVersions(_) => api_versions::handle().into(),
         Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
