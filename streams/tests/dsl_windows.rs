@@ -395,3 +395,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn event_time_can_come_out_of_the_payload() {
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<String, i64>("in", Consumed::of_types().timestamp(|_, at, _| *at))
+        .group_by(|_, at| format!("{}", at % 2), Grouped::of_types())
+        .windowed_by(TimeWindows::of_size(ms(10)))
+        .count(Materialized::as_("rows"));
+    let driver = TopologyTestDriver::new(builder.build().unwrap()).unwrap();
+    let input = driver.input_topic("in", StringSerde, I64Serde);
+    // The records' own timestamps mean nothing here.
+    for (at, own) in [(1, 900), (3, 0), (12, 500), (2, 700)] {
+        input.pipe(&s("k"), &at, own).unwrap();
+    }
+    let rows = driver.window_rows("rows", StringSerde, I64Serde).unwrap();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(k, w, n, at)| (k.as_str(), *w, *n, *at))
+        .collect();
+    assert_eq!(rows, [("1", 0, 2, 3), ("0", 10, 1, 12)]);
+    assert_eq!(driver.late_records(), 1);
+}

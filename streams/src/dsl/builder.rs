@@ -14,7 +14,7 @@ use crate::StreamsError;
 use crate::serdes::Serde;
 use crate::topology::{TopicRef, Topology};
 use crate::typed::graph::Build;
-use crate::typed::{RowSerdes, Source, StoreRef, TableSource, TableWriter, WantsOld};
+use crate::typed::{EventTime, RowSerdes, Source, StoreRef, TableSource, TableWriter, WantsOld};
 
 /// Declares a topology. See the [module documentation](crate::dsl) for an example.
 #[derive(Clone, Default)]
@@ -118,7 +118,9 @@ impl StreamsBuilder {
             topic: TopicRef::External(topic),
             reset: consumed.reset,
             idle_timeout: consumed.idle_timeout.or(Some(Duration::ZERO)),
+            extracted: consumed.timestamp.is_some(),
         };
+        let extractor = consumed.timestamp.clone();
         let source_name = name.clone();
         let node = self.draft.add(name, role, &[], vec![store.clone()], |id| {
             Build::Source(Arc::new(move |assembly| {
@@ -127,6 +129,10 @@ impl StreamsBuilder {
                     key: key.clone(),
                     value: value.clone(),
                     on_bad_record,
+                    time: EventTime {
+                        extractor: extractor.clone(),
+                        told_for: assembly.tells_time(id)?,
+                    },
                     writer: TableWriter::new(&build_rows, &build_wants, assembly.outputs(id)?),
                 }))
             }))
@@ -182,7 +188,9 @@ pub(crate) fn source<K: 'static, V: 'static>(
         topic,
         reset: consumed.reset,
         idle_timeout: consumed.idle_timeout,
+        extracted: consumed.timestamp.is_some(),
     };
+    let extractor = consumed.timestamp.clone();
     let (build_key, build_value) = (key.clone(), value.clone());
     let on_bad_record = consumed.on_bad_record;
     let source_name = name.clone();
@@ -193,6 +201,10 @@ pub(crate) fn source<K: 'static, V: 'static>(
                 key: build_key.clone(),
                 value: build_value.clone(),
                 on_bad_record,
+                time: EventTime {
+                    extractor: extractor.clone(),
+                    told_for: assembly.tells_time(id)?,
+                },
                 out: assembly.outputs(id)?,
             }))
         }))

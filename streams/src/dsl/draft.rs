@@ -25,6 +25,8 @@ pub(crate) enum Role {
         topic: TopicRef,
         reset: OffsetReset,
         idle_timeout: Option<Duration>,
+        /// Whether the event time is read out of the records.
+        extracted: bool,
     },
     Processor,
     Sink {

@@ -117,6 +117,7 @@ fn sub_topology(
                 topic,
                 reset,
                 idle_timeout,
+                extracted,
             } => {
                 let index = match sources.iter().position(|source| source.topic == *topic) {
                     Some(index) => index,
@@ -140,6 +141,9 @@ fn sub_topology(
                             "`{}` and `{}` both read {topic} but begin at different ends: give them one Consumed::offset_reset",
                             source.name, node.name
                         )));
+                    }
+                    if *extracted {
+                        source.order = InputOrder::Extracted;
                     }
                     // A stream that reads the topic as well does hold time back.
                     source.idle_timeout = match (source.idle_timeout, *idle_timeout) {
@@ -173,8 +177,17 @@ fn sub_topology(
                 build: node.build.clone(),
                 children: node.children.clone(),
                 sink,
+                tells_time: None,
             },
         );
+    }
+    // Every reader of a source tells its time as soon as one extracts it.
+    for (id, index) in &source_of {
+        let extracted =
+            sources.get(*index).map(|source| source.order) == Some(InputOrder::Extracted);
+        if let (true, Some(blueprint)) = (extracted, blueprints.get_mut(id)) {
+            blueprint.tells_time = Some(*index);
+        }
     }
     let copartitioned = copartitioned(draft, &source_of);
     Ok(SubTopology {

@@ -13,7 +13,7 @@ use thalweg_state::Backend;
 
 use crate::serdes::{BincodeSerde, DefaultSerde, JsonSerde, Serde, SharedSerde};
 use crate::topology::OffsetReset;
-use crate::typed::{Emit, OnBadRecord, Partitioner};
+use crate::typed::{Emit, OnBadRecord, Partitioner, TimestampExtractor};
 
 /// The serdes of keys and values, as far as they are known.
 pub(crate) struct Serdes<K, V> {
@@ -157,6 +157,7 @@ pub struct Consumed<K, V> {
     pub(crate) on_bad_record: OnBadRecord,
     pub(crate) reset: OffsetReset,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) timestamp: Option<TimestampExtractor<K, V>>,
 }
 
 serde_options!(Consumed {
@@ -164,6 +165,7 @@ serde_options!(Consumed {
     on_bad_record: OnBadRecord::Fail,
     reset: OffsetReset::Earliest,
     idle_timeout: None,
+    timestamp: None,
 });
 
 impl<K, V> Consumed<K, V> {
@@ -185,6 +187,18 @@ impl<K, V> Consumed<K, V> {
     #[must_use]
     pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
         self.reset = reset;
+        self
+    }
+
+    /// Reads the event time out of key and value, where the record's own timestamp (the
+    /// last argument) is not it. Records of several topics are then not merged by time
+    /// any more, and the watermark follows what is read.
+    #[must_use]
+    pub fn timestamp(
+        mut self,
+        extract: impl Fn(&K, &V, i64) -> i64 + Send + Sync + 'static,
+    ) -> Self {
+        self.timestamp = Some(Arc::new(extract));
         self
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Blueprint {
     pub(crate) children: Children,
     /// For a sink, its index in the sub-topology.
     pub(crate) sink: usize,
+    /// For a source whose program tells the event time, its index in the sub-topology.
+    pub(crate) tells_time: Option<usize>,
 }
 
 /// Erases a node's type for the way through [`Assembly`].
@@ -74,6 +76,11 @@ impl Assembly<'_> {
     /// The index of sink `id` in its sub-topology.
     pub(crate) fn sink(&self, id: NodeId) -> Result<usize, StreamsError> {
         Ok(self.node(id)?.sink)
+    }
+
+    /// The source that reader `id` has to tell the event time for.
+    pub(crate) fn tells_time(&self, id: NodeId) -> Result<Option<usize>, StreamsError> {
+        Ok(self.node(id)?.tells_time)
     }
 
     /// Builds the outputs of node `id`, whose records are of `K` and `V`.

@@ -1,5 +1,7 @@
 //! Sources: from the bytes of an input record to typed keys and values.
 
+use std::sync::Arc;
+
 use super::{Meta, NodeContext, Outputs, Step};
 use crate::StreamsError;
 use crate::serdes::{SerdeError, SharedSerde};
@@ -13,6 +15,38 @@ pub enum OnBadRecord {
     Fail,
     /// The record is skipped and counted.
     Skip,
+}
+
+/// Reads the event time of a record out of key and value; the last argument is the
+/// record's own timestamp.
+pub(crate) type TimestampExtractor<K, V> = Arc<dyn Fn(&K, &V, i64) -> i64 + Send + Sync>;
+
+/// Where a reader's event time comes from.
+pub(crate) struct EventTime<K, V> {
+    pub(crate) extractor: Option<TimestampExtractor<K, V>>,
+    /// The source in the sub-topology, if this reader has to say its time because the
+    /// order of its input does not follow the records' own timestamps.
+    pub(crate) told_for: Option<usize>,
+}
+
+impl<K, V> EventTime<K, V> {
+    /// The record's event time; the watermark of its source follows.
+    pub(crate) fn of(
+        &self,
+        key: &K,
+        value: &V,
+        record: &InputRecord,
+        cx: &mut NodeContext<'_, '_>,
+    ) -> i64 {
+        let at = match &self.extractor {
+            Some(extract) => extract(key, value, record.timestamp),
+            None => record.timestamp,
+        };
+        if let Some(source) = self.told_for {
+            cx.task.observe_event_time(source, at);
+        }
+        at
+    }
 }
 
 /// A typed reader of one topic.
@@ -32,6 +66,7 @@ pub(crate) struct Source<K, V> {
     pub(crate) key: SharedSerde<K>,
     pub(crate) value: SharedSerde<V>,
     pub(crate) on_bad_record: OnBadRecord,
+    pub(crate) time: EventTime<K, V>,
     pub(crate) out: Outputs<K, V>,
 }
 
@@ -89,7 +124,9 @@ impl<K, V> SourceNode for Source<K, V> {
             Ok(value) => value,
             Err(error) => return bad_record(&self.name, "value", error, policy, record, cx),
         };
-        self.out.forward(&key, &value, &meta_of(record), cx)
+        let at = self.time.of(&key, &value, record, cx);
+        let meta = meta_of(record).with_timestamp(at);
+        self.out.forward(&key, &value, &meta, cx)
     }
 
     fn step(&mut self, step: Step, cx: &mut NodeContext<'_, '_>) -> Result<Progress, StreamsError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{
-    Change, Meta, Node, NodeContext, OnBadRecord, Outputs, RowSerdes, SourceNode, Step, TableStore,
-    WantsOld, bad_record, meta_of,
+    Change, EventTime, Meta, Node, NodeContext, OnBadRecord, Outputs, RowSerdes, SourceNode, Step,
+    TableStore, WantsOld, bad_record, meta_of,
 };
 use crate::StreamsError;
 use crate::serdes::SharedSerde;
@@ -129,6 +129,8 @@ pub(crate) struct TableSource<K, V> {
     pub(crate) key: SharedSerde<K>,
     pub(crate) value: SharedSerde<V>,
     pub(crate) on_bad_record: OnBadRecord,
+    /// Extracts from rows; a tombstone keeps its record's own timestamp.
+    pub(crate) time: EventTime<K, V>,
     pub(crate) writer: TableWriter<K, V>,
 }
 
@@ -154,7 +156,14 @@ impl<K, V> SourceNode for TableSource<K, V> {
                 return bad_record(&self.name, "value", error, policy, record, cx);
             }
         };
-        self.writer.update(&key, value, &meta_of(record), cx)
+        let meta = match &value {
+            Some(value) => {
+                let at = self.time.of(&key, value, record, cx);
+                meta_of(record).with_timestamp(at)
+            }
+            None => meta_of(record),
+        };
+        self.writer.update(&key, value, &meta, cx)
     }
 
     fn step(&mut self, step: Step, cx: &mut NodeContext<'_, '_>) -> Result<Progress, StreamsError> {
