@@ -89,6 +89,7 @@ impl TcpTransport {
             connection: None,
             failures: 0,
             not_before: None,
+            unanswered: false,
         };
         self.runtime.spawn(task.run(queue));
         let _ = link.send(queued);
@@ -131,6 +132,8 @@ struct Link {
     connection: Option<Connected>,
     failures: u32,
     not_before: Option<Instant>,
+    /// The last request has no answer that would say that it has arrived.
+    unanswered: bool,
 }
 
 struct Connected {
@@ -279,9 +282,7 @@ impl Connected {
                 what: format!("{} in a version from {min} to {max}", api.name()),
             }
         })?;
-        if let Request::Produce(request) = &call.request
-            && request.acks == 0
-        {
+        if has_no_answer(&call.request) {
             self.connection
                 .send_without_response(&call.request, version)
                 .map_err(|error| client_error(error, api, from))?;
@@ -309,6 +310,10 @@ impl Connected {
             (*max).min(call.max_version),
         )
     }
+}
+
+fn has_no_answer(request: &Request) -> bool {
+    matches!(request, Request::Produce(produce) if produce.acks == 0)
 }
 
 fn client_error(error: NetError, api: ApiKey, from: String) -> ClientError {

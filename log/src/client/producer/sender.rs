@@ -442,7 +442,11 @@ impl Sender {
                 continue;
             };
             let tp = partition.queue.topic_partition.clone();
-            let result = results.get(&(&*tp.topic, tp.partition)).copied();
+            // Nobody waits for an answer then, so whatever it says does not count.
+            let result = results
+                .get(&(&*tp.topic, tp.partition))
+                .copied()
+                .filter(|_| !unacknowledged);
             let code = match result {
                 Some(result) => ErrorCode::from(result.error_code),
                 None if unacknowledged => ErrorCode::None,

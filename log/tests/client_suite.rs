@@ -1,0 +1,54 @@
+//! The client against a broker: every test runs in process and over TCP, and cannot tell
+//! which one it has.
+
+#[path = "client_suite/admin.rs"]
+mod admin;
+#[path = "client_suite/groups.rs"]
+mod groups;
+#[path = "client_suite/records.rs"]
+mod records;
+#[path = "client_suite/support.rs"]
+mod support;
+
+/// Makes a test of each function, once in process and once over TCP.
+macro_rules! suite {
+    ($($module:ident :: $test:ident,)*) => {
+        mod in_process {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let cluster = super::support::Cluster::start(super::support::How::InProcess).await;
+                super::$module::$test(&cluster).await;
+                cluster.stop().await;
+            })*
+        }
+        mod tcp {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let cluster = super::support::Cluster::start(super::support::How::Tcp).await;
+                super::$module::$test(&cluster).await;
+                cluster.stop().await;
+            })*
+        }
+    };
+}
+
+suite! {
+    records::what_is_sent_is_read,
+    records::every_codec_and_acknowledgement,
+    records::threads_without_a_runtime_of_their_own,
+    records::consumers_of_one_client_do_not_wait_for_each_other,
+    records::offsets_of_times_and_ends,
+    records::deleted_records_are_skipped_or_told,
+    records::a_producer_survives_a_restart_of_the_broker,
+    groups::members_share_partitions_and_go_on_where_others_stopped,
+    groups::cooperative_members_keep_what_they_keep,
+    groups::a_static_member_takes_its_partitions_back,
+    groups::a_second_owner_of_an_instance_id_fences_the_first,
+    groups::an_assignor_of_ones_own_has_its_say,
+    groups::a_subscribed_topic_may_come_later_and_grow,
+    groups::positions_are_committed_automatically_and_by_hand,
+    groups::a_dropped_consumer_leaves_its_group,
+    admin::topics_live_and_die,
+    admin::configurations_are_told_and_changed,
+    admin::groups_are_listed_described_and_deleted,
+}
