@@ -43,6 +43,6 @@ messages! {
         error_code: i16;
         timestamp: i64 = -1;
         offset: i64 = -1;
-        leader_epoch: i32 [4..] = -1;
+        leader_epoch: i32 [4..] = -1, ignorable;
     }
 }

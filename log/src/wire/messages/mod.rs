@@ -4,6 +4,10 @@
 //! declared default starts *empty* (`Some("")`), not null. What the documentation of a field says of versions
 //! is what the codec does: a field that the version in use lacks must hold its default, or is dropped silently
 //! if it is `ignorable`.
+//!
+//! A few fields are ignorable here and not in Kafka, because they are hints that a handler can give without
+//! looking at the version: `current_leader` and `node_endpoints` of Produce and Fetch responses, `leader_epoch`
+//! of ListOffsets responses, `error_message` of DescribeGroups responses. The bytes are the same.
 
 mod api_versions;
 mod consumer_protocol;
