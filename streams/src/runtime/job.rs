@@ -82,7 +82,6 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    #[allow(clippy::too_many_arguments, reason = "made in one place")]
     pub(crate) fn new(
         config: StreamsConfig,
         plan: Plan,
@@ -127,6 +126,16 @@ impl Job {
 
     pub(crate) fn state(&self) -> JobState {
         *self.status.borrow()
+    }
+
+    /// The `group.instance.id` of a worker: it outlives the process.
+    pub(crate) fn instance_id(&self, worker: usize) -> String {
+        format!("{}-{worker}", self.state_dir.process_id())
+    }
+
+    /// How many workers have not ended.
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.lock().len()
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<JobState> {
@@ -199,6 +208,7 @@ impl Job {
         let mut workers = self.workers.lock();
         workers.remove(&worker);
         if workers.is_empty() {
+            self.state_dir.release();
             self.status.send_modify(|state| {
                 *state = match state {
                     JobState::PendingError | JobState::Error => JobState::Error,

@@ -5,6 +5,7 @@
 
 use crate::StreamsError;
 use crate::task::TaskId;
+use parking_lot::Mutex;
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 pub(crate) struct StateDir {
     path: PathBuf,
     process_id: Uuid,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl StateDir {
@@ -43,8 +44,13 @@ impl StateDir {
         Ok(Self {
             path,
             process_id,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
+    }
+
+    /// Gives the directory back: another start may have it.
+    pub(crate) fn release(&self) {
+        self.lock.lock().take();
     }
 
     /// Which process this is, over restarts.

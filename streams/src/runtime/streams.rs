@@ -61,10 +61,11 @@ impl Streams {
             state_dir,
             threads.count(),
         ));
+        leave_old_threads(&job, process).await;
         for index in 0..threads.count() {
             let assignor = TaskAssignor::new(&job.plan, process, on_disk.clone());
             let assignor = Arc::new(assignor);
-            let started = start_worker(&job, index, &threads, &assignor, process);
+            let started = start_worker(&job, index, &threads, &assignor);
             if let Err(error) = started {
                 job.fail(StreamsError::Config(
                     "a thread could not be started".to_owned(),
@@ -225,12 +226,37 @@ impl Drop for Streams {
     }
 }
 
+/// What a start with more threads has left in the group is taken out, so that nobody
+/// waits for the end of its sessions. The members that come back keep their place.
+async fn leave_old_threads(job: &Job, process: uuid::Uuid) {
+    let admin = job.client.admin();
+    let group = &job.config.application_id;
+    let Ok(described) = admin.describe_group(group).await else {
+        return;
+    };
+    let threads = job.worker_count();
+    let instances = described.members.iter();
+    let old: Vec<&String> = instances
+        .filter_map(|member| member.group_instance_id.as_ref())
+        .filter(|instance| {
+            let index = instance.strip_prefix(&format!("{process}-"));
+            index
+                .and_then(|index| index.parse::<usize>().ok())
+                .is_some_and(|index| index >= threads)
+        })
+        .collect();
+    if !old.is_empty()
+        && let Err(error) = admin.remove_members(group, &old).await
+    {
+        tracing::debug!(%error, "members of an earlier start stay until their sessions end");
+    }
+}
+
 fn start_worker(
     job: &Arc<Job>,
     index: usize,
     threads: &StreamThreads,
     assignor: &Arc<TaskAssignor>,
-    process: uuid::Uuid,
 ) -> Result<(), StreamsError> {
     let failed = |e| StreamsError::log("starting a stream thread", e);
     let config = &job.config;
@@ -238,7 +264,7 @@ fn start_worker(
         .client
         .consumer(ConsumerConfig {
             group_id: Some(config.application_id.clone()),
-            group_instance_id: Some(format!("{process}-{index}")),
+            group_instance_id: Some(job.instance_id(index)),
             partition_assignment_strategy: vec![assignor::NAME.to_owned()],
             assignors: vec![Arc::clone(assignor) as Arc<dyn PartitionAssignor>],
             session_timeout_ms: config.session_timeout,

@@ -466,6 +466,15 @@ impl Worker {
         self.consumer
             .close()
             .await
-            .map_err(|e| StreamsError::log("leaving the job's group", e))
+            .map_err(|e| StreamsError::log("leaving the job's group", e))?;
+        // A static member would keep its tasks until its session ends. Who closes a job
+        // means that others may have them.
+        let admin = self.job.client.admin();
+        let instance = self.job.instance_id(self.index);
+        let group = &self.job.config.application_id;
+        if let Err(error) = admin.remove_members(group, &[instance]).await {
+            tracing::debug!(%error, "the member stays in its group until its session ends");
+        }
+        Ok(())
     }
 }

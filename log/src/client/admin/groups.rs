@@ -12,8 +12,9 @@ use crate::client::core::response_of;
 use crate::client::transport::{Call, Destination, Reply};
 use crate::client::{ClientError, GroupMetadata, OffsetAndMetadata, TopicPartition};
 use crate::wire::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, DescribedGroup, ListGroupsRequest, MetadataRequest,
-    MetadataResponse, OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    DeleteGroupsRequest, DescribeGroupsRequest, DescribedGroup, LeaveGroupRequest,
+    ListGroupsRequest, MemberIdentity, MetadataRequest, MetadataResponse, OffsetDeleteRequest,
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use crate::wire::{ApiRequest, ErrorCode, Str};
 
@@ -104,6 +105,42 @@ impl Admin {
             results.insert(group.to_owned(), result);
         }
         Ok(results)
+    }
+
+    /// Takes static members out of a group, by their `group.instance.id`: their partitions
+    /// go to the others at once, and not only when their sessions end. Members that are
+    /// not in the group are no error.
+    pub async fn remove_members<T: AsRef<str>>(
+        &self,
+        group: &str,
+        instances: &[T],
+    ) -> Result<(), ClientError> {
+        let members: Vec<MemberIdentity> = instances
+            .iter()
+            .map(|instance| MemberIdentity {
+                group_instance_id: Some(Str::from(instance.as_ref())),
+                ..MemberIdentity::default()
+            })
+            .collect();
+        let members = &members;
+        self.with_coordinator(group, |coordinator| async move {
+            let request = LeaveGroupRequest {
+                group_id: Str::from(group),
+                members: members.clone(),
+                ..LeaveGroupRequest::default()
+            };
+            let destination = Destination::Broker(coordinator);
+            let response = self.core.ask(destination, request).await?;
+            let what = format!("take members out of group {group}");
+            check(response.error_code, what.clone(), None::<Str>)?;
+            for member in response.members {
+                if ErrorCode::from(member.error_code) != ErrorCode::UnknownMemberId {
+                    check(member.error_code, what.clone(), None::<Str>)?;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// A group's committed offsets; `None` asks for all partitions that have one.

@@ -1,0 +1,293 @@
+//! Jobs over a broker in this process: groups, tasks, restore, restarts, queries.
+
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use thalweg_log::broker::{Broker, BrokerConfig};
+use thalweg_log::client::{
+    AutoOffsetReset, Client, ClientConfig, ConsumerConfig, NewTopic, ProducerConfig,
+    ProducerRecord, TopicPartition,
+};
+use thalweg_streams::runtime::{CommitObserver, CommitStep, JobState, Streams, StreamsConfig};
+use thalweg_streams::topology::Topology;
+use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};
+
+struct Cluster {
+    broker: Broker,
+    client: Client,
+}
+
+impl Cluster {
+    async fn start(dir: &Path) -> Self {
+        let config =
+            BrokerConfig::new(dir.join("log")).set("group.initial.rebalance.delay.ms", "0");
+        let broker = Broker::start(config).await.unwrap();
+        let client = Client::with_transport(broker.transport(), ClientConfig::default());
+        Self { broker, client }
+    }
+
+    async fn topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name).partitions(partitions);
+        self.client.admin().create_topic(topic).await.unwrap();
+    }
+
+    async fn send(&self, topic: &str, records: impl IntoIterator<Item = (String, String, i64)>) {
+        let producer = self.client.producer(ProducerConfig::default()).unwrap();
+        for (key, value, timestamp) in records {
+            let record = ProducerRecord::new(topic)
+                .key(key)
+                .value(value)
+                .timestamp(timestamp);
+            drop(producer.send(record).await.unwrap());
+        }
+        producer.close().await.unwrap();
+    }
+
+    /// Everything in a topic, by partition.
+    async fn read(&self, topic: &str) -> BTreeMap<i32, Vec<(Option<Bytes>, Option<Bytes>)>> {
+        let info = self.client.topic(topic).await.unwrap();
+        let partitions: Vec<_> = (0..info.partition_count())
+            .map(|partition| TopicPartition::new(topic, partition))
+            .collect();
+        let mut consumer = self
+            .client
+            .consumer(ConsumerConfig {
+                auto_offset_reset: AutoOffsetReset::Earliest,
+                enable_auto_commit: false,
+                ..ConsumerConfig::default()
+            })
+            .unwrap();
+        let ends = consumer.end_offsets(&partitions).await.unwrap();
+        consumer.assign(partitions.clone()).unwrap();
+        let mut read: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        for partition in &partitions {
+            while consumer.position(partition).await.unwrap() < ends[partition] {
+                for records in consumer.poll_records(Duration::from_secs(1)).await.unwrap() {
+                    let list = read.entry(records.topic_partition.partition).or_default();
+                    for record in records {
+                        let record = record.unwrap();
+                        list.push((record.key, record.value));
+                    }
+                }
+            }
+        }
+        read
+    }
+}
+
+fn config(dir: &Path, threads: usize) -> StreamsConfig {
+    StreamsConfig {
+        state_dir: dir.join("state"),
+        num_stream_threads: threads,
+        ..StreamsConfig::new("words")
+    }
+}
+
+/// Counts words: the word is the value, so the records move to other partitions first.
+fn counting() -> Topology {
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<String, String>("in", Consumed::of_types())
+        .group_by(|_, word| word.clone(), Grouped::of_types())
+        .count(Materialized::as_("counts"))
+        .to_stream()
+        .to("out", Produced::new());
+    builder.build().unwrap()
+}
+
+fn words(count: usize, from: usize) -> Vec<(String, String, i64)> {
+    (from..from + count)
+        .map(|n| (format!("line-{n}"), format!("word-{}", n % 7), n as i64))
+        .collect()
+}
+
+async fn caught_up(streams: &Streams) {
+    let ends = streams.input_end_offsets().await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(30), streams.wait_caught_up(&ends));
+    waited.await.expect("the job catches up").unwrap();
+}
+
+/// The count of each word, as the store has it.
+fn counts(streams: &Streams) -> Vec<u64> {
+    let store = streams.store("counts").unwrap();
+    let entries = store.scan(thalweg_state::KeyRange::all());
+    let mut counts: Vec<_> = entries.map(|e| e.unwrap()).collect();
+    counts.sort();
+    counts
+        .iter()
+        .map(|(_, value)| u64::from(*value.last().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_counts_through_a_repartition_topic_and_goes_on_after_a_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 3).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(70, 0)).await;
+
+    for (round, threads) in [(1u64, 2), (2, 1)] {
+        let streams = Streams::start(
+            config(dir.path(), threads),
+            counting(),
+            cluster.client.clone(),
+        )
+        .await
+        .unwrap();
+        caught_up(&streams).await;
+        assert_eq!(counts(&streams), [10 * round; 7]);
+        let lag = streams.lag().await.unwrap();
+        assert!(lag.values().all(|lag| *lag == 0), "{lag:?}");
+        streams.close().await.unwrap();
+        assert_eq!(streams.state(), JobState::NotRunning);
+        assert!(streams.store("counts").is_err());
+        cluster.send("in", words(70, 70)).await;
+    }
+    let topics = cluster.client.admin().list_topics().await.unwrap();
+    let names: Vec<_> = topics.iter().map(|t| t.name.as_str()).collect();
+    assert!(names.contains(&"words-counts-changelog"), "{names:?}");
+    cluster.broker.shutdown().await;
+}
+
+/// Fails the job at one step of one commit, as a crash there would end it.
+#[derive(Debug)]
+struct StopAt {
+    step: CommitStep,
+    /// How many such steps go well before.
+    after: AtomicU32,
+}
+
+impl CommitObserver for StopAt {
+    fn after(&self, step: CommitStep) -> Result<(), StreamsError> {
+        if step != self.step {
+            return Ok(());
+        }
+        match self.after.fetch_sub(1, Ordering::Relaxed) {
+            0 => Err(StreamsError::Config("stopped by the test".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keeps the greatest value of each key: what comes twice changes nothing.
+fn greatest() -> Topology {
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<String, i64>("in", Consumed::of_types())
+        .group_by(|_, value| format!("mod-{}", value % 5), Grouped::of_types())
+        .aggregate(
+            || 0i64,
+            |_, value, greatest| *value.max(&greatest),
+            Materialized::of_types().named("counts"),
+        )
+        .to_stream()
+        .to("out", Produced::new());
+    builder.build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
+    let steps = [
+        CommitStep::Flushed,
+        CommitStep::Sent,
+        CommitStep::OffsetsCommitted,
+        CommitStep::Applied,
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    let mut sent = 0i64;
+    let mut doubled = false;
+    for (round, step) in steps.iter().cycle().take(8).enumerate() {
+        let topology = match round % 8 < 4 {
+            true => counting(),
+            false => greatest(),
+        };
+        let name = match round % 8 < 4 {
+            true => "sums",
+            false => "greatest",
+        };
+        let crashing = StreamsConfig {
+            application_id: name.to_owned(),
+            commit_observer: Some(Arc::new(StopAt {
+                step: *step,
+                after: AtomicU32::new(1),
+            })),
+            ..config(dir.path(), 1)
+        };
+        let records = (sent..sent + 40).map(|n| (format!("k{n}"), n));
+        let producer = cluster.client.producer(ProducerConfig::default()).unwrap();
+        for (key, value) in records {
+            let value = match name {
+                "sums" => Bytes::from(format!("word-{}", value % 5)),
+                _ => Bytes::copy_from_slice(&value.to_be_bytes()),
+            };
+            let topic = "in";
+            let record = ProducerRecord::new(topic)
+                .key(key)
+                .value(value)
+                .timestamp(1);
+            drop(producer.send(record).await.unwrap());
+        }
+        producer.close().await.unwrap();
+        sent += 40;
+
+        let streams = Streams::start(crashing.clone(), topology.clone(), cluster.client.clone())
+            .await
+            .unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), streams.wait_ended()).await;
+        let error = ended.expect("the commit is reached").unwrap_err();
+        assert!(error.to_string().contains("stopped by the test"), "{error}");
+        assert_eq!(streams.state(), JobState::Error);
+        drop(streams);
+
+        let whole = StreamsConfig {
+            commit_observer: None,
+            ..crashing
+        };
+        let began = Instant::now();
+        let streams = Streams::start(whole, topology, cluster.client.clone())
+            .await
+            .unwrap();
+        streams.wait_running().await.unwrap();
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "nobody waits for the dead member's session: {:?}",
+            began.elapsed()
+        );
+        caught_up(&streams).await;
+        let store = streams.store("counts").unwrap();
+        let entries: Vec<_> = store
+            .scan(thalweg_state::KeyRange::all())
+            .map(|e| e.unwrap())
+            .collect();
+        assert_eq!(entries.len(), 5, "round {round}, {step:?}");
+        let total: i64 = entries.iter().map(|(_, v)| value_of(v)).sum();
+        if name == "sums" {
+            assert!(total >= sent, "round {round}, {step:?}: {total} of {sent}");
+            doubled |= total > sent;
+        } else {
+            let of_this_job: i64 = (sent - 5..sent).sum();
+            assert_eq!(total, of_this_job, "round {round}, {step:?}");
+        }
+        streams.close().await.unwrap();
+        if round == 3 {
+            // The second job reads numbers, and from here on.
+            sent = 0;
+            cluster.client.admin().delete_topic("in").await.unwrap();
+            cluster.topic("in", 2).await;
+        }
+    }
+    assert!(doubled, "at-least-once shows, or the crash came nowhere");
+    cluster.broker.shutdown().await;
+}
+
+/// The number at the end of a stored value.
+fn value_of(stored: &Bytes) -> i64 {
+    i64::from_be_bytes(*stored.last_chunk::<8>().unwrap())
+}
