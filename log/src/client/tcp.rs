@@ -154,9 +154,19 @@ impl Link {
                 continue;
             }
             if let Some(connected) = &self.connection {
+                self.unanswered = has_no_answer(&queued.call.request);
                 let _ = queued
                     .sent
                     .send(connected.send(queued.call, self.destination));
+            }
+        }
+        // Closing would drop what is not written yet. Requests are answered in order, so
+        // an answer to this one says that the others have arrived.
+        if let Some(connected) = self.connection.filter(|_| self.unanswered) {
+            let timeout = self.shared.config.request_timeout_ms;
+            let request = ApiVersionsRequest::default();
+            if let Err(error) = connected.connection.api_versions(request, timeout).await {
+                tracing::warn!(%error, "requests without acknowledgement may not have arrived");
             }
         }
     }

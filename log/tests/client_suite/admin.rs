@@ -9,7 +9,7 @@ use thalweg_log::wire::ErrorCode;
 
 use super::support::{Cluster, fill, poll_all, quick_group, sizes, tp};
 
-pub async fn topics_live_and_die(cluster: &Cluster) {
+pub(crate) async fn topics_live_and_die(cluster: &Cluster) {
     let client = cluster.client().await;
     let admin = client.admin();
     let created = admin
@@ -70,7 +70,7 @@ pub async fn topics_live_and_die(cluster: &Cluster) {
     assert!(!described.cluster_id.is_empty());
 }
 
-pub async fn configurations_are_told_and_changed(cluster: &Cluster) {
+pub(crate) async fn configurations_are_told_and_changed(cluster: &Cluster) {
     let client = cluster.client().await;
     let admin = client.admin();
     admin
@@ -104,7 +104,7 @@ pub async fn configurations_are_told_and_changed(cluster: &Cluster) {
     assert_eq!(wrong.code(), Some(ErrorCode::InvalidConfig));
 }
 
-pub async fn groups_are_listed_described_and_deleted(cluster: &Cluster) {
+pub(crate) async fn groups_are_listed_described_and_deleted(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let admin = client.admin();
     fill(&client, "t", 0, 0..10).await;

@@ -24,7 +24,7 @@ async fn assigned(consumer: &mut Consumer) -> Vec<TopicPartition> {
     panic!("nothing was assigned");
 }
 
-pub async fn members_share_partitions_and_go_on_where_others_stopped(cluster: &Cluster) {
+pub(crate) async fn members_share_partitions_and_go_on_where_others_stopped(cluster: &Cluster) {
     let client = cluster.with_topic("t", 4).await;
     for p in 0..4 {
         fill(&client, "t", p, 0..10).await;
@@ -76,7 +76,7 @@ pub async fn members_share_partitions_and_go_on_where_others_stopped(cluster: &C
     first.close().await.unwrap();
 }
 
-pub async fn cooperative_members_keep_what_they_keep(cluster: &Cluster) {
+pub(crate) async fn cooperative_members_keep_what_they_keep(cluster: &Cluster) {
     let client = cluster.with_topic("t", 6).await;
     let config = || ConsumerConfig {
         partition_assignment_strategy: vec!["cooperative-sticky".into()],
@@ -124,7 +124,7 @@ pub async fn cooperative_members_keep_what_they_keep(cluster: &Cluster) {
     }
 }
 
-pub async fn a_static_member_takes_its_partitions_back(cluster: &Cluster) {
+pub(crate) async fn a_static_member_takes_its_partitions_back(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let config = |instance: &str| ConsumerConfig {
         group_instance_id: Some(instance.into()),
@@ -159,7 +159,7 @@ pub async fn a_static_member_takes_its_partitions_back(cluster: &Cluster) {
     assert!(!disturbed, "the other member notices nothing");
 }
 
-pub async fn a_second_owner_of_an_instance_id_fences_the_first(cluster: &Cluster) {
+pub(crate) async fn a_second_owner_of_an_instance_id_fences_the_first(cluster: &Cluster) {
     let client = cluster.with_topic("t", 1).await;
     let config = || ConsumerConfig {
         group_instance_id: Some("same".into()),
@@ -228,7 +228,7 @@ impl PartitionAssignor for Heaviest {
     }
 }
 
-pub async fn an_assignor_of_ones_own_has_its_say(cluster: &Cluster) {
+pub(crate) async fn an_assignor_of_ones_own_has_its_say(cluster: &Cluster) {
     let client = cluster.with_topic("t", 3).await;
     let heaviest = |weight| {
         Arc::new(Heaviest {
@@ -259,7 +259,7 @@ pub async fn an_assignor_of_ones_own_has_its_say(cluster: &Cluster) {
     );
 }
 
-pub async fn a_subscribed_topic_may_come_later_and_grow(cluster: &Cluster) {
+pub(crate) async fn a_subscribed_topic_may_come_later_and_grow(cluster: &Cluster) {
     let client = cluster.client().await;
     let config = ConsumerConfig {
         allow_auto_create_topics: false,
@@ -280,7 +280,7 @@ pub async fn a_subscribed_topic_may_come_later_and_grow(cluster: &Cluster) {
     poll_all(&mut [&mut consumer], |_, _| {}, |m| sizes(m) == [3]).await;
 }
 
-pub async fn positions_are_committed_automatically_and_by_hand(cluster: &Cluster) {
+pub(crate) async fn positions_are_committed_automatically_and_by_hand(cluster: &Cluster) {
     let client = cluster.with_topic("t", 1).await;
     let p = tp("t", 0);
     fill(&client, "t", 0, 0..30).await;
@@ -319,7 +319,7 @@ pub async fn positions_are_committed_automatically_and_by_hand(cluster: &Cluster
     assert!(other.committed(&[p]).await.unwrap().is_empty());
 }
 
-pub async fn a_dropped_consumer_leaves_its_group(cluster: &Cluster) {
+pub(crate) async fn a_dropped_consumer_leaves_its_group(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let config = || ConsumerConfig {
         session_timeout_ms: Duration::from_secs(60),

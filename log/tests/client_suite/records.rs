@@ -11,7 +11,7 @@ use thalweg_log::record::{Compression, TimestampType};
 
 use super::support::{Cluster, How, LONG, alone, by_partition, fill, read, text, tp};
 
-pub async fn what_is_sent_is_read(cluster: &Cluster) {
+pub(crate) async fn what_is_sent_is_read(cluster: &Cluster) {
     let client = cluster.with_topic("t", 3).await;
     let producer = client.producer(ProducerConfig::default()).unwrap();
     let mut expected: BTreeMap<i32, Vec<String>> = BTreeMap::new();
@@ -53,7 +53,7 @@ pub async fn what_is_sent_is_read(cluster: &Cluster) {
     producer.close().await.unwrap();
 }
 
-pub async fn every_codec_and_acknowledgement(cluster: &Cluster) {
+pub(crate) async fn every_codec_and_acknowledgement(cluster: &Cluster) {
     let client = cluster.with_topic("t", 1).await;
     let mut count = 0;
     for acks in [Acks::None, Acks::Leader, Acks::All] {
@@ -91,7 +91,7 @@ pub async fn every_codec_and_acknowledgement(cluster: &Cluster) {
     }
 }
 
-pub async fn threads_without_a_runtime_of_their_own(cluster: &Cluster) {
+pub(crate) async fn threads_without_a_runtime_of_their_own(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let handle = tokio::runtime::Handle::current();
     let sender = client.clone();
@@ -148,7 +148,7 @@ pub async fn threads_without_a_runtime_of_their_own(cluster: &Cluster) {
     joined.await.unwrap();
 }
 
-pub async fn consumers_of_one_client_do_not_wait_for_each_other(cluster: &Cluster) {
+pub(crate) async fn consumers_of_one_client_do_not_wait_for_each_other(cluster: &Cluster) {
     let client = cluster.with_topic("quiet", 1).await;
     let topic = thalweg_log::client::NewTopic::new("busy").partitions(1);
     client.admin().create_topic(topic).await.unwrap();
@@ -176,7 +176,7 @@ pub async fn consumers_of_one_client_do_not_wait_for_each_other(cluster: &Cluste
     assert_eq!(read(&mut waiting, 1).await.len(), 1);
 }
 
-pub async fn offsets_of_times_and_ends(cluster: &Cluster) {
+pub(crate) async fn offsets_of_times_and_ends(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let producer = client.producer(ProducerConfig::default()).unwrap();
     for n in 0..100 {
@@ -203,7 +203,7 @@ pub async fn offsets_of_times_and_ends(cluster: &Cluster) {
     assert_eq!(consumer.offsets_for_times(late).await.unwrap()[&p0], None);
 }
 
-pub async fn deleted_records_are_skipped_or_told(cluster: &Cluster) {
+pub(crate) async fn deleted_records_are_skipped_or_told(cluster: &Cluster) {
     let client = cluster.with_topic("t", 1).await;
     let p = tp("t", 0);
     fill(&client, "t", 0, 0..100).await;
@@ -232,7 +232,7 @@ pub async fn deleted_records_are_skipped_or_told(cluster: &Cluster) {
     );
 }
 
-pub async fn a_producer_survives_a_restart_of_the_broker(cluster: &Cluster) {
+pub(crate) async fn a_producer_survives_a_restart_of_the_broker(cluster: &Cluster) {
     if cluster.how == How::InProcess {
         // The transport goes with its broker.
         return;

@@ -12,23 +12,23 @@ use thalweg_log::client::{
 use tokio::sync::Mutex;
 
 /// Longer than anything takes; a test that waits so long has failed.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     InProcess,
     Tcp,
 }
 
-pub struct Cluster {
-    pub how: How,
+pub(crate) struct Cluster {
+    pub(crate) how: How,
     folder: TempDir,
     broker: Mutex<Option<Broker>>,
     address: std::sync::Mutex<String>,
 }
 
 impl Cluster {
-    pub async fn start(how: How) -> Self {
+    pub(crate) async fn start(how: How) -> Self {
         let cluster = Self {
             how,
             folder: tempfile::tempdir().unwrap(),
@@ -54,20 +54,20 @@ impl Cluster {
     }
 
     /// Stops the broker and starts it again, at the same address.
-    pub async fn restart(&self) {
+    pub(crate) async fn restart(&self) {
         if let Some(broker) = self.broker.lock().await.take() {
             broker.shutdown().await;
         }
         self.open().await;
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         if let Some(broker) = self.broker.lock().await.take() {
             broker.shutdown().await;
         }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_with(ClientConfig {
             retry_backoff_ms: Duration::from_millis(10),
             ..ClientConfig::default()
@@ -75,7 +75,7 @@ impl Cluster {
         .await
     }
 
-    pub async fn client_with(&self, config: ClientConfig) -> Client {
+    pub(crate) async fn client_with(&self, config: ClientConfig) -> Client {
         match self.how {
             How::InProcess => {
                 let broker = self.broker.lock().await;
@@ -89,7 +89,7 @@ impl Cluster {
     }
 
     /// A client, and a topic of so many partitions.
-    pub async fn with_topic(&self, name: &str, partitions: i32) -> Client {
+    pub(crate) async fn with_topic(&self, name: &str, partitions: i32) -> Client {
         let client = self.client().await;
         let topic = NewTopic::new(name).partitions(partitions);
         client.admin().create_topic(topic).await.unwrap();
@@ -97,7 +97,7 @@ impl Cluster {
     }
 }
 
-pub fn quick_group(group: &str) -> ConsumerConfig {
+pub(crate) fn quick_group(group: &str) -> ConsumerConfig {
     ConsumerConfig {
         group_id: Some(group.to_owned()),
         auto_offset_reset: AutoOffsetReset::Earliest,
@@ -108,7 +108,7 @@ pub fn quick_group(group: &str) -> ConsumerConfig {
     }
 }
 
-pub fn alone() -> ConsumerConfig {
+pub(crate) fn alone() -> ConsumerConfig {
     ConsumerConfig {
         auto_offset_reset: AutoOffsetReset::Earliest,
         fetch_max_wait_ms: Duration::from_millis(50),
@@ -117,7 +117,12 @@ pub fn alone() -> ConsumerConfig {
 }
 
 /// Sends `values` to one partition and waits until they are there.
-pub async fn fill(client: &Client, topic: &str, partition: i32, values: std::ops::Range<usize>) {
+pub(crate) async fn fill(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    values: std::ops::Range<usize>,
+) {
     let producer = client.producer(ProducerConfig::default()).unwrap();
     for n in values {
         let record = ProducerRecord::new(topic)
@@ -129,7 +134,10 @@ pub async fn fill(client: &Client, topic: &str, partition: i32, values: std::ops
 }
 
 /// Polls until `count` records came.
-pub async fn read(consumer: &mut Consumer, count: usize) -> Vec<(TopicPartition, ConsumerRecord)> {
+pub(crate) async fn read(
+    consumer: &mut Consumer,
+    count: usize,
+) -> Vec<(TopicPartition, ConsumerRecord)> {
     let end = Instant::now() + LONG;
     let mut got = Vec::new();
     while got.len() < count {
@@ -146,16 +154,16 @@ pub async fn read(consumer: &mut Consumer, count: usize) -> Vec<(TopicPartition,
     got
 }
 
-pub fn text(record: &ConsumerRecord) -> String {
+pub(crate) fn text(record: &ConsumerRecord) -> String {
     String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap()
 }
 
-pub fn tp(topic: &str, partition: i32) -> TopicPartition {
+pub(crate) fn tp(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition::new(topic, partition)
 }
 
 /// Polls members in turn until `done`, collecting what they say.
-pub async fn poll_all(
+pub(crate) async fn poll_all(
     members: &mut [&mut Consumer],
     mut said: impl FnMut(usize, &Polled),
     mut done: impl FnMut(&[&mut Consumer]) -> bool,
@@ -175,12 +183,14 @@ pub async fn poll_all(
 }
 
 /// How many partitions each member has.
-pub fn sizes(members: &[&mut Consumer]) -> Vec<usize> {
+pub(crate) fn sizes(members: &[&mut Consumer]) -> Vec<usize> {
     members.iter().map(|m| m.assignment().len()).collect()
 }
 
 /// Records by partition, as their values.
-pub fn by_partition(records: &[(TopicPartition, ConsumerRecord)]) -> BTreeMap<i32, Vec<String>> {
+pub(crate) fn by_partition(
+    records: &[(TopicPartition, ConsumerRecord)],
+) -> BTreeMap<i32, Vec<String>> {
     let mut map: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     for (partition, record) in records {
         map.entry(partition.partition)
