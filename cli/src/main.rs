@@ -1,2 +1,89 @@
-//! See the workspace README.
-fn main() {}
+//! The binary `thalweg`: a server, a SQL shell, and commands for topics and groups.
+
+mod commands;
+mod output;
+mod settings;
+mod target;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// A Kafka-compatible log, stream processing and streaming SQL in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, propagate_version = true)]
+struct Cli {
+    /// What to log, such as `info` or `thalweg_log=debug`; to standard error
+    #[arg(
+        long,
+        global = true,
+        env = "THALWEG_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(commands::topic::TopicCommand),
+    /// Write lines of standard input (or a file) to a topic
+    Produce(commands::produce::ProduceArgs),
+    /// Print records of a topic
+    Consume(commands::consume::ConsumeArgs),
+    /// List and describe consumer groups
+    #[command(subcommand)]
+    Group(commands::group::GroupCommand),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&cli.log))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(run(cli.command));
+    // A blocked reader of standard input must not keep the process.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        // Whoever read our output has enough, as in `thalweg consume t | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Topic(command) => commands::topic::run(command).await?,
+        Command::Produce(args) => commands::produce::run(args).await?,
+        Command::Consume(args) => commands::consume::run(args).await?,
+        Command::Group(command) => commands::group::run(command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

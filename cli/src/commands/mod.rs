@@ -1,0 +1,6 @@
+//! The subcommands, one file each.
+
+pub mod consume;
+pub mod group;
+pub mod produce;
+pub mod topic;

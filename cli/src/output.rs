@@ -1,0 +1,126 @@
+//! What a command prints: a table for people, JSON for machines.
+
+use clap::ValueEnum;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use serde_json::{Map, Value};
+
+/// How a command prints what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// A table for people.
+    #[default]
+    Table,
+    /// One JSON array for machines.
+    Json,
+}
+
+/// Rows under named columns. Numbers stand right, `-` stands for what is missing.
+pub struct Rows {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    pub fn new(columns: &[&str]) -> Self {
+        Self {
+            columns: columns.iter().map(|&column| column.to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub fn push(&mut self, row: Vec<Value>) {
+        self.rows.push(row);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn print(&self, output: Output) {
+        match output {
+            Output::Json => println!("{}", self.to_json()),
+            Output::Table => println!("{}", self.to_table()),
+        }
+    }
+
+    /// An array with an object a row; columns are named in lower case with underscores.
+    pub fn to_json(&self) -> Value {
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| column.to_lowercase().replace(['-', ' '], "_"))
+            .collect();
+        self.rows
+            .iter()
+            .map(|row| {
+                Value::Object(
+                    names
+                        .iter()
+                        .cloned()
+                        .zip(row.iter().cloned())
+                        .collect::<Map<_, _>>(),
+                )
+            })
+            .collect()
+    }
+
+    fn to_table(&self) -> Table {
+        let mut table = plain_table();
+        table.set_header(self.columns.iter().map(|column| column.to_uppercase()));
+        for row in &self.rows {
+            table.add_row(row.iter().map(cell));
+        }
+        table
+    }
+}
+
+/// An empty table in the one style of all our tables.
+pub fn plain_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn cell(value: &Value) -> Cell {
+    match value {
+        Value::Null => Cell::new("-"),
+        Value::String(text) => Cell::new(text),
+        Value::Number(number) => Cell::new(number).set_alignment(CellAlignment::Right),
+        Value::Array(items) => {
+            let items: Vec<String> = items
+                .iter()
+                .map(|item| match item {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+                .collect();
+            Cell::new(items.join(","))
+        }
+        other => Cell::new(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_has_an_object_a_row_and_tables_a_dash_for_nothing() {
+        let mut rows = Rows::new(&["GROUP", "CURRENT-OFFSET"]);
+        rows.push(vec![json!("g"), Value::Null]);
+        assert_eq!(
+            rows.to_json(),
+            json!([{"group": "g", "current_offset": null}])
+        );
+        let table = rows.to_table().to_string();
+        assert!(
+            table.contains("CURRENT-OFFSET") && table.contains(" - "),
+            "{table}"
+        );
+    }
+}
