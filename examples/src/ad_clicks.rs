@@ -15,6 +15,7 @@ use thalweg_streams::{
     Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError, TimeWindows,
 };
 
+use crate::embedded::Embedded;
 use crate::impressions::Impression;
 
 /// The topic of impressions: an item's key, an [`Impression`] as JSON.
@@ -111,4 +112,43 @@ pub fn topology(grace: Duration) -> Result<Topology, StreamsError> {
         })
         .to(HOURLY, Produced::json());
     builder.build()
+}
+
+/// Runs the whole on an embedded log: writes the impressions into a topic of six
+/// partitions, keyed by item, lets the job count them, and reads its results.
+pub async fn run(embedded: &Embedded, impressions: &[Impression]) -> anyhow::Result<Outcome> {
+    embedded.create_topic(IMPRESSIONS, 6).await?;
+    embedded.create_topic(HOURLY, 1).await?;
+    let streams = embedded
+        .run("ad-clicks", topology(Duration::from_secs(300))?)
+        .await?;
+    let mut records = Vec::with_capacity(impressions.len());
+    for shown in impressions {
+        let value = serde_json::to_vec(shown)?;
+        records.push((shown.item().into(), value.into(), shown.millis()));
+    }
+    embedded.write(IMPRESSIONS, records).await?;
+    let ends = streams.input_end_offsets().await?;
+    streams.wait_caught_up(&ends).await?;
+    let late_records = streams.late_records();
+    streams.close().await?;
+    let mut report = Report::new();
+    for (_, value) in embedded.read(HOURLY).await? {
+        let hourly: Hourly = serde_json::from_slice(&value.unwrap_or_default())?;
+        let (key, counts) = hourly.entry();
+        report.insert(key, counts);
+    }
+    Ok(Outcome {
+        report,
+        late_records,
+    })
+}
+
+/// What a [`run`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The last result of each group and hour.
+    pub report: Report,
+    /// How many impressions came too late for their hour.
+    pub late_records: u64,
 }

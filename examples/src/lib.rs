@@ -5,4 +5,5 @@
 
 pub mod ad_clicks;
 pub mod batch;
+pub mod embedded;
 pub mod impressions;

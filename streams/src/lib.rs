@@ -27,5 +27,5 @@ pub use runtime::{Streams, StreamsConfig};
 pub use test_driver::{TestDriverOptions, TopologyTestDriver};
 pub use typed::{
     AsKey, KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,
-    StoreAccess, StoreRef, TimeWindows, TimerId, Window, Windowed,
+    ReadOnlyTable, Row, StoreAccess, StoreRef, TimeWindows, TimerId, Window, Windowed,
 };
