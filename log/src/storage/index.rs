@@ -208,22 +208,26 @@ impl<E: Entry> Index<E> {
         write_atomically(&self.path, &bytes, false)
     }
 
-    /// Writes the file, and searches it there from now on.
-    pub(crate) fn seal(&self) -> StorageResult<()> {
-        self.save()?;
+    /// After [`save`](Self::save): the file is searched from now on.
+    pub(crate) fn seal(&self) {
         let mut state = self.state.write();
         if matches!(*state, State::Memory(_)) {
             *state = State::Sealed(None);
         }
-        Ok(())
     }
 
     /// Has the file on disk, when there is one.
     pub(crate) fn sync(&self) -> StorageResult<()> {
         if matches!(*self.state.read(), State::Sealed(_)) {
-            File::open(&self.path)
-                .and_then(|file| file.sync_all())
-                .map_err(|e| StorageError::io("sync", &self.path, e))?;
+            match File::open(&self.path) {
+                Ok(file) => {
+                    file.sync_all()
+                        .map_err(|e| StorageError::io("sync", &self.path, e))?;
+                }
+                // Retention has just deleted the segment.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StorageError::io("open", &self.path, e)),
+            }
         }
         Ok(())
     }
@@ -257,7 +261,8 @@ mod tests {
             assert_eq!(index.size().unwrap(), 40);
         };
         check(&index);
-        index.seal().unwrap();
+        index.save().unwrap();
+        index.seal();
         check(&index);
         assert_eq!(
             std::fs::read(&path).unwrap()[..8],
@@ -266,7 +271,7 @@ mod tests {
         check(&Index::load(path.clone()).unwrap());
         index.replace(vec![entry(1), entry(9)]);
         assert_eq!(index.size().unwrap(), 16);
-        index.seal().unwrap();
+        index.save().unwrap();
         assert_eq!(Index::sealed(path.clone()).last().unwrap(), Some(entry(9)));
         std::fs::write(&path, [0; 9]).unwrap();
         assert!(Index::<OffsetEntry>::load(path).is_none());

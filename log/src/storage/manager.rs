@@ -23,7 +23,6 @@ use super::files::{
 };
 use super::partition::{OpenLog, PartitionLog};
 use super::properties::{MetaProperties, read_topic_id, write_topic_id};
-use super::types::LogState;
 
 /// What a [`LogManager`] is opened with.
 #[derive(Debug, Clone)]
@@ -277,7 +276,7 @@ impl LogManager {
         let failed = self.failed.lock().remove(&key).is_some();
         let (dir, folder) = match self.logs.remove(&key) {
             Some((_, log)) => {
-                log.set_state(LogState::Closed);
+                log.shut();
                 (Arc::clone(log.dir()), log.folder().to_path_buf())
             }
             None if failed => {
@@ -417,9 +416,7 @@ impl Drop for LogManager {
     fn drop(&mut self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
             // Who still holds a log must not write to a folder that another may have locked.
-            self.logs
-                .iter()
-                .for_each(|log| log.set_state(LogState::Closed));
+            self.logs.iter().for_each(|log| log.shut());
             self.dirs.iter().for_each(|dir| dir.unlock());
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Scanner<'a> {
     end: u64,
     window: Bytes,
     window_start: u64,
+    /// How much is read at least.
+    ahead: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -46,7 +48,14 @@ impl<'a> Scanner<'a> {
             end,
             window: Bytes::new(),
             window_start: 0,
+            ahead: WINDOW,
         }
+    }
+
+    /// Reads so many bytes at least each time.
+    pub(crate) fn reading_ahead(mut self, bytes: usize) -> Self {
+        self.ahead = bytes;
+        self
     }
 
     /// Where the next batch begins.
@@ -74,7 +83,7 @@ impl<'a> Scanner<'a> {
             _ => {
                 self.window = self
                     .segment
-                    .read_at(self.position, len.max(WINDOW.min(left)))?;
+                    .read_at(self.position, len.max(self.ahead.min(left)))?;
                 self.window_start = self.position;
                 Ok(self.window.clone())
             }

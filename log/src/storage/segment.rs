@@ -311,7 +311,21 @@ impl Segment {
             .last_where(|entry| entry.timestamp < timestamp)
             .ok()
             .flatten()?;
-        Some(self.base_offset + i64::from(found.relative_offset))
+        self.is_sound(&found)
+            .then_some(self.base_offset + i64::from(found.relative_offset))
+    }
+
+    /// Whether the batch that an entry of the time index means says the same. Retention goes by
+    /// the timestamps: a damaged index must not delete anything before its time.
+    fn is_sound(&self, entry: &TimeEntry) -> bool {
+        let offset = self.base_offset + i64::from(entry.relative_offset);
+        let mut scanner = Scanner::new(self, self.lookup(offset).0, self.size());
+        while let Ok(Some((_, header))) = scanner.next_header() {
+            if header.last_offset() >= offset {
+                return header.base_offset <= offset && header.max_timestamp == entry.timestamp;
+            }
+        }
+        false
     }
 
     /// The segment's timestamps, from the time index when it is sealed; scanned when that is gone.
@@ -324,7 +338,7 @@ impl Segment {
         if let Ok(Some((_, header))) = scanner.next_header() {
             stamps.add(&header, true);
             match self.times.last() {
-                Ok(Some(last)) => {
+                Ok(Some(last)) if self.is_sound(&last) => {
                     stamps.max = last.timestamp;
                     stamps.max_offset = self.base_offset + i64::from(last.relative_offset);
                 }
@@ -413,13 +427,19 @@ impl Segment {
 
     /// After [`reactivate`](Self::reactivate): what the writer needs, from walking over the
     /// headers behind the last index entry. Returns the offset after the last batch.
-    pub(crate) fn load_tail(&self) -> Result<i64, ScanError> {
-        let (start, indexed) = self.lookup(i64::MAX);
+    pub(crate) fn load_tail(&self, gaps: bool) -> Result<i64, ScanError> {
+        let (mut start, mut indexed) = self.lookup(i64::MAX);
+        let last_time = self.times.last().ok().flatten();
+        if last_time.is_some_and(|entry| !self.is_sound(&entry)) {
+            (start, indexed) = (0, None);
+        }
         let mut stamps = Stamps::NONE;
         if let Some((_, first)) = Scanner::new(self, 0, self.size()).next_header()? {
             stamps.add(&first, true);
         }
-        if let Ok(Some(last)) = self.times.last() {
+        if let Some(last) = last_time
+            && start > 0
+        {
             stamps.max = last.timestamp;
             stamps.max_offset = self.base_offset + i64::from(last.relative_offset);
         }
@@ -433,6 +453,7 @@ impl Segment {
         while let Some((position, header)) = scanner.next_header()? {
             let expected = next.unwrap_or(header.base_offset);
             if header.base_offset < expected
+                || (header.base_offset > expected && !gaps)
                 || (position == start && indexed.is_some_and(|last| last != header.last_offset()))
             {
                 let reason = format!("the batch says its offset is {}", header.base_offset);
@@ -460,9 +481,10 @@ impl Segment {
 
     /// Nothing more will be appended: the indexes go to their files.
     pub(crate) fn seal(&self) -> StorageResult<()> {
-        self.close_time_index();
-        self.offsets.seal()?;
-        self.times.seal()
+        self.save_indexes()?;
+        self.offsets.seal();
+        self.times.seal();
+        Ok(())
     }
 
     /// Writes the indexes of a segment that may be appended to again after the next open.

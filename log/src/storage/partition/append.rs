@@ -40,8 +40,7 @@ impl PartitionLog {
         }
         let stamp = config.message_timestamp_type == TimestampType::LogAppendTime;
 
-        let mut writer = self.writer.lock();
-        self.check()?;
+        let mut writer = self.lock_writer()?;
         self.check_epoch(leader_epoch)?;
         if origin == AppendOrigin::Client
             && let [batch] = batches.as_slice()
@@ -88,8 +87,7 @@ impl PartitionLog {
         self.check()?;
         let config = self.config();
         let batches = parse(records)?;
-        let mut writer = self.writer.lock();
-        self.check()?;
+        let mut writer = self.lock_writer()?;
         let mut next = writer.next_offset;
         let mut ready = Vec::with_capacity(batches.len());
         for batch in &batches {
@@ -141,9 +139,12 @@ impl PartitionLog {
         if self.must_roll(writer, config, size, max_timestamp, last.last_offset(), now)? {
             self.roll(writer, now)?;
         }
-        writer
-            .active
-            .append(ready, u64::from(config.index_interval_bytes))?;
+        let interval = u64::from(config.index_interval_bytes);
+        if let Err(error) = writer.active.append(ready, interval) {
+            // Tells the waiters when the directory went offline with it.
+            self.check()?;
+            return Err(error.into());
+        }
         writer.next_offset = last.next_offset();
         let mut new_epoch = false;
         {

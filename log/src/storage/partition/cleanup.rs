@@ -19,8 +19,7 @@ impl PartitionLog {
     /// Moves the log start offset up (DeleteRecords) to `before`, which is at most the high
     /// watermark; segments wholly below it are deleted. Returns the new log start offset.
     pub fn delete_records(&self, before: i64) -> StorageResult<i64> {
-        self.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         let position = self.position();
         if before > position.high_watermark || before < 0 {
             return Err(self.out_of_range(before, &position));
@@ -35,9 +34,8 @@ impl PartitionLog {
     /// Deletes segments that retention is done with: by time, by size, and below the log start
     /// offset. Returns how many. Compacted topics without `delete` keep theirs.
     pub fn apply_retention(&self, now: i64) -> StorageResult<usize> {
-        self.check()?;
         let config = self.config();
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         let segments: Vec<_> = self.segments.read().values().cloned().collect();
         let position = self.position();
         let mut start = position.log_start_offset;
@@ -139,8 +137,7 @@ impl PartitionLog {
     /// Cuts the log off: `offset` is the next one appended. A batch that contains the offset goes
     /// as a whole. Below the log start everything goes. On disk when this returns.
     pub fn truncate_to(&self, offset: i64) -> StorageResult<()> {
-        self.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         let position = self.position();
         if offset >= position.log_end_offset {
             return Ok(());
@@ -200,6 +197,9 @@ impl PartitionLog {
         // Before anything goes: what comes instead is not on disk yet.
         self.dir
             .lower_recovery_point(&self.topic, self.partition, end)?;
+        // From here on readers see the new end; those that saw the old one look again.
+        self.flushed.fetch_min(end, Ordering::AcqRel);
+        self.publish(|position| position.log_end_offset = end);
         self.truncations.fetch_add(1, Ordering::AcqRel);
         for segment in later.iter().rev() {
             self.segments.write().remove(&segment.base_offset());
@@ -218,16 +218,12 @@ impl PartitionLog {
         self.epochs.write().sync()?;
         self.remove_snapshots(|snapshot| snapshot > end)?;
         writer.producers = self.load_producers(end)?;
-        self.flushed.fetch_min(end, Ordering::AcqRel);
-        self.publish(|position| position.log_end_offset = end);
-        self.truncations.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
     /// Drops everything and starts again at `offset` (a snapshot was installed there).
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> StorageResult<()> {
-        self.check()?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         let _flushing = self.flushing.lock();
         self.start_again(&mut writer, offset)
     }
@@ -245,6 +241,13 @@ impl PartitionLog {
     }
 
     fn replace_all(&self, writer: &mut Writer, offset: i64) -> StorageResult<()> {
+        self.flushed.store(offset, Ordering::Release);
+        self.position.send_modify(|position| {
+            position.log_start_offset = offset;
+            position.log_end_offset = offset;
+            position.high_watermark = offset;
+            position.last_stable_offset = offset;
+        });
         self.truncations.fetch_add(1, Ordering::AcqRel);
         let all: Vec<_> = std::mem::take(&mut *self.segments.write())
             .into_values()
@@ -261,14 +264,6 @@ impl PartitionLog {
         self.remove_snapshots(|_| true)?;
         self.epochs.write().clear();
         self.epochs.write().sync()?;
-        self.flushed.store(offset, Ordering::Release);
-        self.position.send_modify(|position| {
-            position.log_start_offset = offset;
-            position.log_end_offset = offset;
-            position.high_watermark = offset;
-            position.last_stable_offset = offset;
-        });
-        self.truncations.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 

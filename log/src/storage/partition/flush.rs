@@ -45,11 +45,9 @@ impl PartitionLog {
                 .map(|(_, segment)| Arc::clone(segment))
                 .collect()
         };
-        let synced = segments
-            .iter()
-            .try_for_each(|segment| segment.sync())
-            .and_then(|()| self.epochs.write().sync());
-        if let Err(error) = synced {
+        // For want of space this may fail without harm: nothing was promised yet.
+        self.epochs.write().sync()?;
+        if let Err(error) = segments.iter().try_for_each(|segment| segment.sync()) {
             self.dir.fail(&error);
             self.set_state(LogState::Offline);
             return Err(error);

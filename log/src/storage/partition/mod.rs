@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -205,6 +205,20 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// The writer's lock, on a log that can be written.
+    fn lock_writer(&self) -> StorageResult<MutexGuard<'_, Writer>> {
+        let writer = self.writer.lock();
+        self.check()?;
+        Ok(writer)
+    }
+
+    /// Refuses everything from now on; what is under way has ended when this returns.
+    pub(crate) fn shut(&self) {
+        let _writer = self.writer.lock();
+        let _flushing = self.flushing.lock();
+        self.set_state(LogState::Closed);
+    }
+
     pub(crate) fn set_state(&self, state: LogState) {
         self.position.send_if_modified(|position| {
             let changed = position.state != state && position.state != LogState::Closed;
@@ -273,11 +287,15 @@ impl PartitionLog {
     /// recovery needs to read no further back.
     fn roll(&self, writer: &mut Writer, now: i64) -> StorageResult<()> {
         let base_offset = writer.next_offset;
-        writer.active.seal()?;
+        // In this order nothing has changed when one of them fails, for want of space.
         writer
             .producers
             .write_snapshot(&self.snapshot_path(base_offset))?;
         let segment = Arc::new(Segment::create(&self.dir, &self.folder, base_offset, now)?);
+        if let Err(error) = writer.active.seal() {
+            let _ = segment.delete();
+            return Err(error);
+        }
         self.segments
             .write()
             .insert(base_offset, Arc::clone(&segment));

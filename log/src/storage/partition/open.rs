@@ -36,6 +36,8 @@ pub(crate) struct OpenLog {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) folder: PathBuf,
+    /// Must say `compact` of a log that has been compacted: gaps between offsets are damage in
+    /// every other.
     pub(crate) config: LogConfig,
     /// The last shutdown was clean.
     pub(crate) clean: bool,
@@ -259,7 +261,7 @@ impl Opening<'_> {
         if !last.get_mut().reactivate() {
             return Ok(false);
         }
-        match last.get().load_tail() {
+        match last.get().load_tail(self.config.cleanup_compact) {
             Ok(end) => {
                 self.end = end;
                 Ok(true)

@@ -17,6 +17,9 @@ use super::super::types::{FetchData, FetchIsolation, LogPosition, TimestampOffse
 use super::PartitionLog;
 use crate::record::{BatchHeader, NO_TIMESTAMP, RecordBatch};
 
+/// What a read takes beyond what is wanted: a few index intervals.
+const READ_AHEAD: usize = 12 * 1024;
+
 /// Damage in a segment.
 struct Damage {
     position: u64,
@@ -189,7 +192,9 @@ impl PartitionLog {
         indexed: Option<i64>,
     ) -> Result<Found, Failure> {
         let size = segment.size();
-        let mut scanner = Scanner::new(segment, start, size);
+        // Enough for what is wanted and what lies between the index entry and it.
+        let ahead = wanted.max_bytes.saturating_add(READ_AHEAD);
+        let mut scanner = Scanner::new(segment, start, size).reading_ahead(ahead);
         let mut chain = Chain {
             next: (start == 0).then_some(segment.base_offset()),
             indexed,
