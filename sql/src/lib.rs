@@ -6,11 +6,14 @@
 )]
 
 pub mod catalog;
+pub mod engine;
 mod error;
 pub mod functions;
+pub mod lower;
 pub mod operators;
 pub mod parse;
 pub mod plan;
 pub mod planner;
 
+pub use engine::{Engine, EngineConfig, RowStream, Session, StatementResult};
 pub use error::{Place, SqlError, SqlState};

@@ -7,6 +7,7 @@ pub(crate) mod session;
 pub(crate) mod source;
 mod stream;
 
+pub(crate) use explain::duration;
 pub use explain::explain;
 pub use session::{DATABASE, Purpose, RelationReader, RelationTable, SCHEMA};
 pub use stream::{OFFSET_COLUMN, PARTITION_COLUMN};
