@@ -194,6 +194,41 @@ fn a_damaged_index_costs_time_but_no_record() {
 }
 
 #[test]
+fn a_damaged_time_index_neither_hides_nor_deletes_records() {
+    let dir = scratch();
+    fill(dir.path(), &[]).close().unwrap();
+    let saved = save(dir.path());
+    let files = saved
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|e| e == "timeindex"));
+    for (file, bytes) in files {
+        for at in 0..bytes.len() {
+            restore(dir.path(), &saved);
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x11;
+            fs::write(file, &damaged).unwrap();
+            // Nothing is as old as the damaged index may say.
+            let manager = open(dir.path(), &[("retention.ms", "1000")]);
+            let log = manager.get("t", 0).unwrap();
+            assert_eq!(
+                log.apply_retention(1000).unwrap(),
+                0,
+                "{} byte {at}",
+                file.display()
+            );
+            for timestamp in 0..BATCHES * 2 {
+                let found = log.offset_for_timestamp(timestamp).unwrap().unwrap();
+                assert_eq!(found.offset, timestamp, "{} byte {at}", file.display());
+            }
+            assert_eq!(
+                log.max_timestamp().unwrap().unwrap().offset,
+                BATCHES * 2 - 1
+            );
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_is_noticed() {
     let dir = scratch();
     fill(dir.path(), &[]).close().unwrap();
