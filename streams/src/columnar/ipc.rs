@@ -16,7 +16,7 @@ use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{
     CompressionContext, DictionaryTracker, IpcDataGenerator, IpcWriteOptions,
 };
-use arrow::ipc::{MessageHeader, root_as_message};
+use arrow::ipc::{MessageHeader, MetadataVersion, root_as_message};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ impl ChunkCodec {
             }
         };
         let batch = RecordBatch::try_new(schema.clone(), columns)?;
-        let options = IpcWriteOptions::default();
+        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
         let (_, data) = IpcDataGenerator::default().encode(
             &batch,
             &mut DictionaryTracker::new(false),
@@ -374,7 +374,7 @@ mod tests {
             true,
         )])));
         assert!(matches!(
-            other.decode(&value, &[header.clone()]),
+            other.decode(&value, std::slice::from_ref(&header)),
             Err(IpcError::Schema { .. })
         ));
         assert!(matches!(codec.decode(&value, &[]), Err(IpcError::NoHeader)));

@@ -78,7 +78,8 @@ pub enum OnMalformed {
     /// The task fails, with topic, partition and offset.
     #[default]
     Fail,
-    /// The record is left out, logged and counted here.
+    /// The record is left out, logged, and counted here and among the task's skipped
+    /// records.
     Skip(Arc<AtomicU64>),
 }
 
@@ -155,6 +156,7 @@ impl RowSourceConfig {
         run: &Run<'_>,
         offset: i64,
         error: DecodeError,
+        cx: &mut TaskContext<'_>,
     ) -> Result<(), StreamsError> {
         match &self.on_malformed {
             OnMalformed::Fail => Err(StreamsError::Deserialize {
@@ -166,6 +168,7 @@ impl RowSourceConfig {
             }),
             OnMalformed::Skip(count) => {
                 count.fetch_add(1, Ordering::Relaxed);
+                cx.skipped_record(1);
                 tracing::warn!(
                     topic = run.topic(),
                     partition = run.partition(),
@@ -271,7 +274,7 @@ impl ColumnarSource for RowSource {
             let rows: Vec<usize> = decoded.row_messages(messages.len()).collect();
             for error in decoded.errors {
                 let offset = self.offsets.get(error.message).copied().unwrap_or(-1);
-                self.config.malformed(run, offset, error.error)?;
+                self.config.malformed(run, offset, error.error, cx)?;
             }
             let keep = |all: &[i64]| rows.iter().filter_map(|m| all.get(*m).copied()).collect();
             self.offsets = keep(&self.offsets);
@@ -385,7 +388,7 @@ impl ColumnarSource for TableSource {
             let offset = all.offsets.get(error.message).copied().unwrap_or(-1);
             // A bad record that is already in the store was reported when it came.
             if offset >= 0 {
-                self.config.malformed(run, offset, error.error)?;
+                self.config.malformed(run, offset, error.error, cx)?;
             }
         }
         let row = |message: Option<usize>| message.and_then(|m| row_of.get(m).copied().flatten());
@@ -432,7 +435,7 @@ impl TableSource {
             let error = DecodeError::Shape {
                 what: "a record of a table must have a key; this one has none".to_owned(),
             };
-            return self.config.malformed(run, record.offset, error);
+            return self.config.malformed(run, record.offset, error, cx);
         };
         let before = cx.state().get(store, &key)?;
         if before == record.value {

@@ -72,6 +72,12 @@ impl Cluster {
                 log.create(&sink.topic, sink.partitions);
             }
         }
+        // Changelogs of a name of their own that nothing else in the topology reads.
+        for sub in &plan.sub_topologies {
+            for changelog in sub.changelogs.iter().flatten() {
+                log.create(&changelog.topic, sub.tasks);
+            }
+        }
         let mut cluster = Self {
             plan,
             log,
