@@ -167,3 +167,53 @@ impl Drop for Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::storage::{LogConfig, LogManager, LogManagerConfig};
+
+    fn partition(dir: &std::path::Path, index: i32) -> Arc<Partition> {
+        let logs =
+            LogManager::open(LogManagerConfig::new(dir.join(index.to_string()), 1), 0).unwrap();
+        let id = uuid::Uuid::from_u128(7);
+        let log = logs
+            .get_or_create("t", index, id, LogConfig::default(), 0)
+            .unwrap();
+        Arc::new(Partition::new(Arc::from("t"), index, log, 3))
+    }
+
+    #[test]
+    fn a_waiter_wakes_when_enough_bytes_came_to_its_own_partitions() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = [0, 1, 2].map(|i| partition(dir.path(), i));
+        let both = Waiting::register(vec![Arc::clone(&a), Arc::clone(&b)], 10);
+        let other = Waiting::register(vec![Arc::clone(&c)], 1);
+        a.wake(4);
+        assert!(both.arrived().now_or_never().is_none());
+        b.wake(6);
+        assert!(both.arrived().now_or_never().is_some());
+        assert!(
+            other.arrived().now_or_never().is_none(),
+            "nothing came to its partition"
+        );
+        drop(both);
+        assert_eq!((a.waiting(), b.waiting(), c.waiting()), (0, 0, 1));
+        c.set_deleted();
+        assert!(other.arrived().now_or_never().is_some());
+    }
+
+    #[test]
+    fn leader_epochs_are_fenced() {
+        let dir = tempfile::tempdir().unwrap();
+        let partition = partition(dir.path(), 0);
+        assert_eq!(partition.check_epoch(-1), Ok(()));
+        assert_eq!(partition.check_epoch(3), Ok(()));
+        assert_eq!(partition.check_epoch(2), Err(ErrorCode::FencedLeaderEpoch));
+        assert_eq!(partition.check_epoch(4), Err(ErrorCode::UnknownLeaderEpoch));
+        partition.set_leader_epoch(2);
+        assert_eq!(partition.leader_epoch(), 3, "epochs only grow");
+    }
+}

@@ -400,26 +400,26 @@ fn on_persisted(
             token,
             joined,
         } => {
-            let reply = match result {
-                Ok(()) => joined,
-                Err(code) => Joined {
-                    error: Some(code),
+            // Another run may have taken the instance id over meanwhile. If another rebalance has
+            // begun, the member's heartbeat will tell it.
+            let current = groups
+                .get(&group)
+                .is_some_and(|g| g.members.contains_key(&joined.member));
+            let error = match result {
+                Err(code) => Some(code),
+                Ok(()) if !current => Some(ErrorCode::FencedInstanceId),
+                Ok(()) => None,
+            };
+            let answer = match error {
+                None => joined,
+                Some(_) => Joined {
+                    error,
                     generation: -1,
                     member: joined.member,
                     ..Joined::default()
                 },
             };
-            // Another rebalance may have begun meanwhile: its heartbeat will tell the member.
-            if groups.contains_key(&group) {
-                cx.reply(token, Reply::Joined(reply));
-            } else {
-                let gone = Joined {
-                    error: Some(ErrorCode::UnknownMemberId),
-                    generation: -1,
-                    ..Joined::default()
-                };
-                cx.reply(token, Reply::Joined(gone));
-            }
+            cx.reply(token, Reply::Joined(answer));
         }
         Write::Emptied { group } => {
             if let Err(code) = result {
