@@ -38,11 +38,9 @@ impl InProcess {
     }
 }
 
+/// Nobody can come back to a broker that is shut down, so there is no point in trying again.
 fn gone() -> ClientError {
-    ClientError::Connection {
-        to: PLACE.to_owned(),
-        reason: "the broker is shut down".to_owned(),
-    }
+    ClientError::Closed("broker in this process")
 }
 
 impl Transport for InProcess {

@@ -155,8 +155,87 @@ pub(crate) async fn a_static_member_takes_its_partitions_back(cluster: &Cluster)
     )
     .await;
     assert_eq!(second.assignment(), had);
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    // The same with the group's leader.
+    let had = first.assignment();
+    drop(first);
+    let mut first = client.consumer(config("one")).unwrap();
+    first.subscribe(&["t"]).unwrap();
+    poll_all(
+        &mut [&mut first, &mut second],
+        |who, polled| disturbed |= who == 1 && matches!(polled, Polled::Revoking(_)),
+        |members| sizes(members)[0] == 1,
+    )
+    .await;
+    assert_eq!(first.assignment(), had);
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(!disturbed, "the other member notices nothing");
+    // It still watches the topics as the leader does.
+    client.admin().create_partitions("t", 6).await.unwrap();
+    client.admin().describe_topics(&["t"]).await.unwrap();
+    poll_all(
+        &mut [&mut first, &mut second],
+        |_, _| {},
+        |m| sizes(m) == [3, 3],
+    )
+    .await;
+}
+
+/// Members come and go while records are written; who commits when it must reads nothing
+/// twice and misses nothing.
+pub(crate) async fn members_that_come_and_go_read_each_record_once(cluster: &Cluster) {
+    let client = cluster.client().await;
+    for strategy in ["range", "roundrobin", "cooperative-sticky"] {
+        let topic = NewTopic::new(strategy).partitions(5);
+        client.admin().create_topic(topic).await.unwrap();
+        let config = || ConsumerConfig {
+            partition_assignment_strategy: vec![strategy.into()],
+            ..quick_group(strategy)
+        };
+        let mut members: Vec<Consumer> = Vec::new();
+        let mut seen: BTreeSet<(i32, i64)> = BTreeSet::new();
+        let mut written = 0;
+        // How many members there are in each phase.
+        for (phase, count) in [1, 3, 2, 4, 1].into_iter().enumerate() {
+            while members.len() > count {
+                let leaving = members.remove(phase % members.len());
+                leaving.commit_positions().await.unwrap();
+                leaving.close().await.unwrap();
+            }
+            while members.len() < count {
+                let mut member = client.consumer(config()).unwrap();
+                member.subscribe(&[strategy]).unwrap();
+                members.push(member);
+            }
+            for p in 0..5 {
+                fill(&client, strategy, p, 0..20).await;
+            }
+            written += 100;
+            let end = Instant::now() + LONG;
+            while seen.len() < written {
+                assert!(
+                    Instant::now() < end,
+                    "{} of {written}, {strategy}",
+                    seen.len()
+                );
+                for member in &mut members {
+                    match member.poll(Duration::from_millis(5)).await.unwrap() {
+                        Polled::Revoking(_) => member.commit_positions().await.unwrap(),
+                        Polled::Lost(lost) => panic!("{lost:?}"),
+                        Polled::Assigned(_) => {}
+                        Polled::Records(records) => {
+                            for partition in records {
+                                let p = partition.topic_partition.partition;
+                                for record in partition {
+                                    let offset = record.unwrap().offset;
+                                    assert!(seen.insert((p, offset)), "{p} {offset} twice");
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 pub(crate) async fn a_second_owner_of_an_instance_id_fences_the_first(cluster: &Cluster) {

@@ -266,3 +266,30 @@ pub(crate) async fn a_producer_survives_a_restart_of_the_broker(cluster: &Cluste
     assert_eq!(values, expected);
     producer.close().await.unwrap();
 }
+
+pub(crate) async fn a_broker_that_is_gone_for_good_is_told_at_once(cluster: &Cluster) {
+    if cluster.how == How::Tcp {
+        // A broker behind an address may come back.
+        return;
+    }
+    let client = cluster.with_topic("t", 1).await;
+    let producer = client.producer(ProducerConfig::default()).unwrap();
+    let record = || ProducerRecord::new("t").value("x");
+    producer.send(record()).await.unwrap().await.unwrap();
+    let mut consumer = client.consumer(alone()).unwrap();
+    consumer.assign(vec![tp("t", 0)]).unwrap();
+    assert_eq!(read(&mut consumer, 1).await.len(), 1);
+    cluster.restart().await;
+    let delivery = producer.send(record()).await.unwrap();
+    let error = delivery.await.unwrap_err();
+    assert!(matches!(error, ClientError::Closed(_)), "{error}");
+    let error = loop {
+        if let Err(error) = consumer.poll(LONG).await {
+            break error;
+        }
+    };
+    assert!(matches!(error, ClientError::Closed(_)), "{error}");
+    let error = client.admin().list_topics().await.unwrap_err();
+    assert_eq!(error.to_string(), "the broker in this process is closed");
+    assert!(producer.close().await.is_err());
+}

@@ -489,6 +489,11 @@ impl Consumer {
                 return Ok(position.offset);
             }
             self.start_lookup();
+            if self.lookup.is_none() {
+                return Err(ClientError::IllegalState(format!(
+                    "{partition} is being revoked and reading it never began"
+                )));
+            }
             let found = pending(&mut self.lookup).await;
             self.lookup = None;
             self.take_found(found)?;

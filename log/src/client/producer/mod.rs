@@ -170,8 +170,10 @@ struct Inner {
 }
 
 impl Producer {
-    pub(crate) fn start(core: Arc<Core>, config: ProducerConfig) -> Result<Self, ClientError> {
+    pub(crate) fn start(core: Arc<Core>, mut config: ProducerConfig) -> Result<Self, ClientError> {
         config.validate()?;
+        // A batch must fit into a request.
+        config.batch_size = config.batch_size.min(config.max_request_size);
         let accumulator = Arc::new(Accumulator::new(config));
         let (stop, stopped) = watch::channel(false);
         let sender = Sender::new(core.clone(), accumulator.clone(), stopped);
