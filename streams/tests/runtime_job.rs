@@ -1,17 +1,15 @@
 //! Jobs over a broker in this process: groups, tasks, restore, restarts, queries.
 
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg_log::broker::{Broker, BrokerConfig};
-use thalweg_log::client::{
-    AutoOffsetReset, Client, ClientConfig, ConsumerConfig, NewTopic, ProducerConfig,
-    ProducerRecord, TopicPartition,
+use thalweg_log::client::{Client, ClientConfig, NewTopic, ProducerConfig, ProducerRecord};
+use thalweg_streams::runtime::{
+    CommitObserver, CommitStep, JobState, StreamThreads, Streams, StreamsConfig,
 };
-use thalweg_streams::runtime::{CommitObserver, CommitStep, JobState, Streams, StreamsConfig};
 use thalweg_streams::topology::Topology;
 use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};
 
@@ -44,37 +42,6 @@ impl Cluster {
             drop(producer.send(record).await.unwrap());
         }
         producer.close().await.unwrap();
-    }
-
-    /// Everything in a topic, by partition.
-    async fn read(&self, topic: &str) -> BTreeMap<i32, Vec<(Option<Bytes>, Option<Bytes>)>> {
-        let info = self.client.topic(topic).await.unwrap();
-        let partitions: Vec<_> = (0..info.partition_count())
-            .map(|partition| TopicPartition::new(topic, partition))
-            .collect();
-        let mut consumer = self
-            .client
-            .consumer(ConsumerConfig {
-                auto_offset_reset: AutoOffsetReset::Earliest,
-                enable_auto_commit: false,
-                ..ConsumerConfig::default()
-            })
-            .unwrap();
-        let ends = consumer.end_offsets(&partitions).await.unwrap();
-        consumer.assign(partitions.clone()).unwrap();
-        let mut read: BTreeMap<i32, Vec<_>> = BTreeMap::new();
-        for partition in &partitions {
-            while consumer.position(partition).await.unwrap() < ends[partition] {
-                for records in consumer.poll_records(Duration::from_secs(1)).await.unwrap() {
-                    let list = read.entry(records.topic_partition.partition).or_default();
-                    for record in records {
-                        let record = record.unwrap();
-                        list.push((record.key, record.value));
-                    }
-                }
-            }
-        }
-        read
     }
 }
 
@@ -141,7 +108,10 @@ async fn a_job_counts_through_a_repartition_topic_and_goes_on_after_a_close() {
         caught_up(&streams).await;
         assert_eq!(counts(&streams), [10 * round; 7]);
         let lag = streams.lag().await.unwrap();
-        assert!(lag.values().all(|lag| *lag == 0), "{lag:?}");
+        // Watermarks may still be on their way through the repartition topic.
+        let input = lag.iter().filter(|(p, _)| &*p.topic == "in");
+        assert!(input.clone().all(|(_, lag)| *lag == 0), "{lag:?}");
+        assert_eq!(input.count(), 3);
         streams.close().await.unwrap();
         assert_eq!(streams.state(), JobState::NotRunning);
         assert!(streams.store("counts").is_err());
@@ -256,7 +226,7 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
             .unwrap();
         streams.wait_running().await.unwrap();
         assert!(
-            began.elapsed() < Duration::from_secs(5),
+            began.elapsed() < Duration::from_secs(2),
             "nobody waits for the dead member's session: {:?}",
             began.elapsed()
         );
@@ -290,4 +260,125 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
 /// The number at the end of a stored value.
 fn value_of(stored: &Bytes) -> i64 {
     i64::from_be_bytes(*stored.last_chunk::<8>().unwrap())
+}
+
+async fn start(dir: &Path, process: &str, cluster: &Cluster) -> Streams {
+    let config = StreamsConfig {
+        state_dir: dir.join(process),
+        ..StreamsConfig::new("words")
+    };
+    let streams = Streams::start(config, counting(), cluster.client.clone()).await;
+    streams.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_move_between_processes_with_their_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 4).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(70, 0)).await;
+
+    let first = start(dir.path(), "first", &cluster).await;
+    caught_up(&first).await;
+    assert_eq!(first.store("counts").unwrap().tasks().count(), 4);
+
+    let second = start(dir.path(), "second", &cluster).await;
+    second.wait_running().await.unwrap();
+    cluster.send("in", words(70, 70)).await;
+    caught_up(&second).await;
+    caught_up(&first).await;
+    // Whatever is in one process is not in the other, and both together have it all.
+    let mut both = counts(&first);
+    both.extend(counts(&second));
+    assert_eq!(both, [20; 7]);
+    let shares = [&first, &second].map(|s| s.positions().len());
+    assert_eq!(shares, [4, 4], "partitions of input and repartition topic");
+
+    first.close().await.unwrap();
+    caught_up(&second).await;
+    assert_eq!(second.store("counts").unwrap().tasks().count(), 4);
+    assert_eq!(counts(&second), [20; 7]);
+    second.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_and_damaged_state_comes_back_from_the_changelog() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(70, 0)).await;
+    let streams = start(dir.path(), "one", &cluster).await;
+    caught_up(&streams).await;
+    streams.close().await.unwrap();
+
+    // One task's state is damaged, all of another's is gone.
+    let state = dir.path().join("one/words");
+    std::fs::write(state.join("1_0/rocksdb/CURRENT"), "MANIFEST-424242\n").unwrap();
+    std::fs::remove_dir_all(state.join("1_1")).unwrap();
+    let streams = start(dir.path(), "one", &cluster).await;
+    caught_up(&streams).await;
+    assert_eq!(counts(&streams), [10; 7]);
+    cluster.send("in", words(7, 0)).await;
+    caught_up(&streams).await;
+    assert_eq!(counts(&streams), [11; 7]);
+    streams.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panicking_node_fails_its_job_with_the_reason_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    let threads = Arc::new(StreamThreads::start(1).unwrap());
+    let run = |id: &str, topology| {
+        let config = StreamsConfig {
+            application_id: id.to_owned(),
+            threads: Some(Arc::clone(&threads)),
+            ..config(dir.path(), 1)
+        };
+        Streams::start(config, topology, cluster.client.clone())
+    };
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<String, String>("in", Consumed::of_types())
+        .map_values(|word| match word.as_str() {
+            "word-3" => panic!("word-3 is too much"),
+            _ => word.clone(),
+        })
+        .to("out", Produced::of_types());
+    let bad = run("bad", builder.build().unwrap()).await.unwrap();
+    let good = run("good", counting()).await.unwrap();
+    cluster.send("in", words(70, 0)).await;
+    let error = bad.wait_ended().await.unwrap_err().to_string();
+    assert!(error.contains("word-3 is too much"), "{error}");
+    assert_eq!(bad.state(), JobState::Error);
+    assert!(bad.close().await.is_err());
+    caught_up(&good).await;
+    assert_eq!(counts(&good), [10; 7]);
+    good.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    let try_start = || Streams::start(config(dir.path(), 1), counting(), cluster.client.clone());
+    let error = try_start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("`in` does not exist: create it first"),
+        "{error}"
+    );
+    cluster.topic("in", 1).await;
+    cluster.topic("out", 1).await;
+    let running = try_start().await.unwrap();
+    let error = try_start().await.unwrap_err().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+    running.close().await.unwrap();
+    cluster.broker.shutdown().await;
 }

@@ -6,7 +6,7 @@
 //! sends its outputs before its offsets, so what a repartition topic holds by then includes
 //! all that follows from the given offsets.
 
-use super::job::Job;
+use super::job::{Job, JobState};
 use crate::StreamsError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) async fn wait(
             })
             .collect();
         if ready.is_empty() {
-            return Ok(());
+            break;
         }
         let mut repartition = BTreeMap::new();
         for source in ready.iter().flat_map(|sub| &sub.sources) {
@@ -68,6 +68,13 @@ pub(crate) async fn wait(
             .collect();
         wait_committed(job, now).await?;
         done.extend(ready.iter().map(|sub| sub.id));
+    }
+    // Where tasks are just moving, their stores are visible again when all run.
+    let mut status = job.watch();
+    let state = status.wait_for(|state| *state == JobState::Running || state.has_ended());
+    match state.await {
+        Ok(state) if *state == JobState::Running => Ok(()),
+        _ => Err(job.not_running()),
     }
 }
 

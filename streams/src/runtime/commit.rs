@@ -70,10 +70,7 @@ impl Worker {
             return Ok(Committed::Yes);
         }
         for id in &ids {
-            loop {
-                let Some(task) = self.tasks.get_mut(id) else {
-                    break;
-                };
+            while let Some(task) = self.tasks.get_mut(id) {
                 let progress = task.flush(now).map_err(|e| of_task(*id, e))?;
                 let outputs = task.take_outputs();
                 self.send(outputs).await?;

@@ -97,7 +97,7 @@ impl Worker {
                     got = !list.is_empty();
                     self.add(list);
                 }
-                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions).await?,
+                Ok(Polled::Assigned(_)) => self.assigned().await?,
                 Ok(Polled::Revoking(partitions)) => self.revoking(&partitions).await?,
                 Ok(Polled::Lost(partitions)) => self.lost(&partitions),
                 Err(error) if error.is_retriable() => {
@@ -296,9 +296,10 @@ impl Worker {
     }
 
     /// Takes over new tasks: opens and restores their stores, sets positions and times.
-    async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), StreamsError> {
+    async fn assigned(&mut self) -> Result<(), StreamsError> {
         self.job.worker_is_running(self.index, false);
-        let mut ids = self.assignor.tasks(partitions);
+        // All that is assigned, not only what is new: tasks may have been dropped meanwhile.
+        let mut ids = self.assignor.tasks(&self.consumer.assignment());
         ids.retain(|id| !self.tasks.contains_key(id));
         let mut wanted: Vec<TopicPartition> = Vec::new();
         for id in &ids {

@@ -44,7 +44,7 @@ impl TimeReport {
     pub fn encode(&self, marker: bool) -> Bytes {
         let mut out = Vec::with_capacity(16);
         out.push(REPORT_VERSION);
-        out.push(u8::from(self.idle) * FLAG_IDLE | u8::from(marker) * FLAG_MARKER);
+        out.push((u8::from(self.idle) * FLAG_IDLE) | (u8::from(marker) * FLAG_MARKER));
         codec::put_varint(&mut out, u64::from(self.upstream.sub_topology));
         codec::put_varint(&mut out, codec::zigzag(i64::from(self.upstream.partition)));
         codec::put_varint(&mut out, codec::zigzag(i64::from(self.tasks)));
@@ -221,11 +221,20 @@ impl TaskTime {
         let Some(SourceTime::Upstream { writers, channels }) = self.sources.get_mut(source) else {
             return;
         };
-        writers.insert(report.upstream.sub_topology, Some(report.tasks));
-        let channel = channels.entry(report.upstream).or_insert(Channel::NEW);
-        channel.watermark = channel.watermark.max(report.watermark);
-        channel.idle = report.idle;
-        self.settle();
+        let tasks = writers.insert(report.upstream.sub_topology, Some(report.tasks));
+        let known = channels.get(&report.upstream).copied();
+        let before = known.unwrap_or(Channel::NEW);
+        let after = Channel {
+            watermark: before.watermark.max(report.watermark),
+            idle: report.idle,
+        };
+        channels.insert(report.upstream, after);
+        // Raising a channel that is not the lowest changes nothing for the task.
+        let active = !before.idle && !after.idle;
+        let higher = known.is_some() && active && before.watermark > self.watermark;
+        if !higher || tasks != Some(Some(report.tasks)) {
+            self.settle();
+        }
     }
 
     /// A source has data at hand: it is not idle, and its idle timeout starts anew.
