@@ -84,6 +84,7 @@ pub fn lower(plan: &StreamPlan, options: &LowerOptions) -> Result<Topology, Stre
         };
         // What cannot be built is told now, not on a stream thread.
         factory.build()?;
+        let windowed = window_stores(fragment);
         sub_topologies.push(SubTopology {
             id: fragment.id,
             sources: fragment.operators.iter().filter_map(source_spec).collect(),
@@ -93,8 +94,13 @@ pub fn lower(plan: &StreamPlan, options: &LowerOptions) -> Result<Topology, Stre
                 .iter()
                 .map(|store| StoreSpec {
                     name: store.name.clone(),
-                    kind: StoreKind::KeyValue {
-                        scanned: store.scanned,
+                    kind: match windowed.get(&store.id) {
+                        Some(retention) => StoreKind::Window {
+                            retention: *retention,
+                        },
+                        None => StoreKind::KeyValue {
+                            scanned: store.scanned,
+                        },
                     },
                     backend: if options.ephemeral {
                         Backend::InMemory
@@ -117,6 +123,27 @@ pub fn lower(plan: &StreamPlan, options: &LowerOptions) -> Result<Topology, Stre
         });
     }
     Ok(Topology { sub_topologies })
+}
+
+/// The stores whose entries lie under the end of their window, and how long these are kept:
+/// expiry drops them here, and retention in the changelog.
+fn window_stores(fragment: &Fragment) -> HashMap<u32, Duration> {
+    let mut stores = HashMap::new();
+    for operator in &fragment.operators {
+        let OperatorKind::GroupAggregate(aggregate) = &operator.kind else {
+            continue;
+        };
+        let Some(window) = &aggregate.window else {
+            continue;
+        };
+        let retention = window.size_ms.saturating_add(window.grace_ms);
+        let retention = Duration::from_millis(u64::try_from(retention).unwrap_or(0));
+        let calls = aggregate.calls.iter().filter_map(|call| call.store);
+        for store in calls.chain([aggregate.store]) {
+            stores.insert(store, retention);
+        }
+    }
+    stores
 }
 
 fn operator_name(operator: &Operator) -> String {

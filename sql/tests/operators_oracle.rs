@@ -65,7 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
             k,
             i,
             f: f.map(|f| f64::from(f) / 10.0),
-            d: d.map(|d| i128::from(d)),
+            d: d.map(i128::from),
             s,
             b,
         })

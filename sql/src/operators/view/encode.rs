@@ -129,7 +129,7 @@ impl Cells {
                 }
                 out.push(b'"');
             }
-            Self::Date(a) => quoted_or_number(a.value(row), out, |v, out| put_date(v, out)),
+            Self::Date(a) => quoted_or_number(a.value(row), out, put_date),
             Self::Time(a, unit) => {
                 quoted_or_number(a.value(row), out, |v, out| put_time(v, *unit, out));
             }
