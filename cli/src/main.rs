@@ -1,8 +1,10 @@
 //! The binary `thalweg`: a server, a SQL shell, and commands for topics and groups.
 
 mod commands;
+mod demo;
 mod output;
 mod settings;
+mod sql;
 mod target;
 
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run SQL: a shell, a file or a statement; embedded or against a server
+    Sql(commands::sql::SqlArgs),
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(commands::topic::TopicCommand),
@@ -40,6 +44,9 @@ enum Command {
     /// List and describe consumer groups
     #[command(subcommand)]
     Group(commands::group::GroupCommand),
+    /// See it work on real data
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
 }
 
 fn main() -> ExitCode {
@@ -74,10 +81,12 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Sql(args) => commands::sql::run(args).await?,
         Command::Topic(command) => commands::topic::run(command).await?,
         Command::Produce(args) => commands::produce::run(args).await?,
         Command::Consume(args) => commands::consume::run(args).await?,
         Command::Group(command) => commands::group::run(command).await?,
+        Command::Demo(command) => return demo::run(command).await,
     }
     Ok(ExitCode::SUCCESS)
 }

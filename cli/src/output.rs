@@ -1,7 +1,6 @@
 //! What a command prints: a table for people, JSON for machines.
 
 use clap::ValueEnum;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::{Map, Value};
 
@@ -78,8 +77,11 @@ impl Rows {
 /// An empty table in the one style of all our tables.
 pub fn plain_table() -> Table {
     let mut table = Table::new();
+    // A line under the header and none elsewhere: rows stay together, and can be cut.
     table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .load_preset(comfy_table::presets::NOTHING)
+        .set_style(comfy_table::TableComponent::HeaderLines, '─')
+        .set_style(comfy_table::TableComponent::MiddleHeaderIntersections, ' ')
         .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
