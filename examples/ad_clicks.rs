@@ -28,7 +28,8 @@ async fn main() -> anyhow::Result<()> {
 
     let embedded = Embedded::start(&folder).await?;
     let started = Instant::now();
-    let outcome = ad_clicks::run(&embedded, &impressions).await?;
+    ad_clicks::write(&embedded, &impressions).await?;
+    let outcome = ad_clicks::run(&embedded).await?;
     println!(
         "{} impressions counted in {:.2} s, {} of them late",
         impressions.len(),

@@ -19,7 +19,7 @@ use crate::embedded::Embedded;
 use crate::impressions::Impression;
 
 /// The topic of impressions: an item's key, an [`Impression`] as JSON.
-pub const IMPRESSIONS: &str = "ad-impressions";
+pub const IMPRESSIONS: &str = "ad_impressions";
 /// The topic of hourly results: an [`Hourly`] as JSON under its [`Group`] and hour.
 pub const HOURLY: &str = "ad-clicks-hourly";
 /// The store of the hourly counts.
@@ -114,20 +114,22 @@ pub fn topology(grace: Duration) -> Result<Topology, StreamsError> {
     builder.build()
 }
 
-/// Runs the whole on an embedded log: writes the impressions into a topic of six
-/// partitions, keyed by item, lets the job count them, and reads its results.
-pub async fn run(embedded: &Embedded, impressions: &[Impression]) -> anyhow::Result<Outcome> {
+/// Writes the impressions into their topic of six partitions, keyed by item.
+pub async fn write(embedded: &Embedded, impressions: &[Impression]) -> anyhow::Result<()> {
     embedded.create_topic(IMPRESSIONS, 6).await?;
-    embedded.create_topic(HOURLY, 1).await?;
-    let streams = embedded
-        .run("ad-clicks", topology(Duration::from_secs(300))?)
-        .await?;
     let mut records = Vec::with_capacity(impressions.len());
     for shown in impressions {
         let value = serde_json::to_vec(shown)?;
         records.push((shown.item().into(), value.into(), shown.millis()));
     }
-    embedded.write(IMPRESSIONS, records).await?;
+    embedded.write(IMPRESSIONS, records).await
+}
+
+/// Runs the pipeline over what the topic of impressions holds now, and reads its results.
+pub async fn run(embedded: &Embedded) -> anyhow::Result<Outcome> {
+    embedded.create_topic(HOURLY, 1).await?;
+    let topology = topology(Duration::from_secs(300))?;
+    let streams = embedded.run("ad-clicks", topology).await?;
     let ends = streams.input_end_offsets().await?;
     streams.wait_caught_up(&ends).await?;
     let late_records = streams.late_records();

@@ -52,7 +52,7 @@ pub async fn hourly(path: &Path) -> anyhow::Result<Report> {
     let batches = session(path)?
         .sql(
             "SELECT campaign, policy,
-                    CAST(date_trunc('hour', timestamp) AS BIGINT) / 1000 AS hour,
+                    CAST(date_trunc('hour', timestamp) AS BIGINT) AS hour,
                     count(*) AS impressions,
                     sum(clicked) AS clicks
              FROM impressions GROUP BY 1, 2, 3",
@@ -60,8 +60,14 @@ pub async fn hourly(path: &Path) -> anyhow::Result<Report> {
         .await?
         .collect()
         .await?;
+    report(&batches, 1000)
+}
+
+/// A report of rows of campaign, policy, hour, impressions and clicks; `units` of the hour
+/// are a millisecond.
+pub fn report(batches: &[RecordBatch], units: i64) -> anyhow::Result<Report> {
     let mut report = Report::new();
-    for batch in &batches {
+    for batch in batches {
         let texts = |column: usize| {
             let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;
             anyhow::Ok(texts.as_string::<i32>().clone())
@@ -81,7 +87,7 @@ pub async fn hourly(path: &Path) -> anyhow::Result<Report> {
                 impressions: u64::try_from(shown.value(row)).context("a count below zero")?,
                 clicks: u64::try_from(clicked.value(row)).context("a count below zero")?,
             };
-            report.insert((group, hours.value(row)), counts);
+            report.insert((group, hours.value(row) / units), counts);
         }
     }
     Ok(report)

@@ -10,11 +10,13 @@ use chrono::{DateTime, Utc};
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
-/// One time that an item was shown to somebody.
+/// One time that an item was shown to somebody. Its JSON is what the topic of impressions
+/// holds, for the DSL and for `ad_clicks.sql` alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Impression {
     /// When it was shown.
-    pub timestamp: DateTime<Utc>,
+    #[serde(alias = "timestamp")]
+    pub shown_at: DateTime<Utc>,
     /// `all`, `men` or `women`.
     pub campaign: String,
     /// Which policy chose the item: `random` or `bts`.
@@ -22,17 +24,19 @@ pub struct Impression {
     /// The item, counted from 0 in each campaign.
     pub item_id: u32,
     /// The slot on the page, 1 to 3.
-    pub position: u8,
+    #[serde(alias = "position")]
+    pub slot: u8,
     /// 1 if it was clicked.
     pub clicked: u8,
     /// The probability that the policy showed this item here.
-    pub propensity_score: f64,
+    #[serde(alias = "propensity_score")]
+    pub propensity: f64,
 }
 
 impl Impression {
     /// Event time in milliseconds since 1970, as records carry it.
     pub fn millis(&self) -> i64 {
-        self.timestamp.timestamp_millis()
+        self.shown_at.timestamp_millis()
     }
 
     /// The key that impressions are partitioned by in their topic: the item.
