@@ -63,7 +63,7 @@ fn read(log: &PartitionLog, seed: u64, stop: &AtomicBool) -> usize {
             Err(StorageError::OffsetOutOfRange { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        if seed % 2 == 0
+        if seed.is_multiple_of(2)
             && let Some(found) = log.offset_for_timestamp(offset).unwrap()
         {
             assert!(found.timestamp >= offset);
