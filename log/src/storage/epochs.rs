@@ -24,7 +24,7 @@ impl EpochCache {
         Self {
             path,
             entries: Vec::new(),
-            unsynced: true,
+            unsynced: false,
         }
     }
 
@@ -119,8 +119,8 @@ impl EpochCache {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.unsynced |= !self.entries.is_empty();
         self.entries.clear();
-        self.unsynced = true;
     }
 
     /// Writes the file. Not durable: after a crash the batches past the recovery point tell again.

@@ -234,7 +234,7 @@ impl LogManager {
         if read_topic_id(&folder)?.is_none() {
             write_topic_id(&folder, topic_id)?;
         }
-        sync_dir(dir.path())?;
+        // Nothing is fsynced for a log without records: the first flush does that.
         let open = OpenLog {
             topic: topic.to_owned(),
             partition,
@@ -268,8 +268,8 @@ impl LogManager {
         }
     }
 
-    /// Deletes a partition: its folder is renamed to `…-delete`, which a crash cannot undo, then
-    /// removed. One that is not there is fine.
+    /// Deletes a partition: its folder is renamed to `…-delete`, then removed; after a crash in
+    /// between, the next open removes it. One that is not there is fine.
     pub fn delete(&self, topic: &str, partition: i32) -> StorageResult<()> {
         let _changing = self.changing.lock();
         let key = (topic.to_owned(), partition);
@@ -297,7 +297,6 @@ impl LogManager {
             .unwrap_or(topic);
         let doomed = dir.path().join(format!("{stem}{suffix}"));
         fs::rename(&folder, &doomed).map_err(|e| StorageError::io("delete", &folder, e))?;
-        sync_dir(dir.path())?;
         dir.forget(topic, partition);
         fs::remove_dir_all(&doomed).map_err(|e| StorageError::io("delete", &doomed, e))
     }

@@ -70,6 +70,10 @@ pub(crate) fn read_topic_id(dir: &Path) -> StorageResult<Option<Uuid>> {
     let Some(text) = read_if_there(&path)? else {
         return Ok(None);
     };
+    if text.is_empty() {
+        // A power cut came before the text was on disk.
+        return Ok(None);
+    }
     let get = |key: &str| {
         text.lines()
             .filter_map(|line| line.split_once(':'))
@@ -85,9 +89,10 @@ pub(crate) fn read_topic_id(dir: &Path) -> StorageResult<Option<Uuid>> {
     }
 }
 
+/// Not durable: after a power cut the metadata say the id again.
 pub(crate) fn write_topic_id(dir: &Path, id: Uuid) -> StorageResult<()> {
     let text = format!("version: 0\ntopic_id: {}\n", uuid_to_text(id));
-    write_atomically(&dir.join(PARTITION_METADATA), text.as_bytes(), true)
+    write_atomically(&dir.join(PARTITION_METADATA), text.as_bytes(), false)
 }
 
 #[cfg(test)]

@@ -516,8 +516,10 @@ impl Segment {
         self.offsets.sync()?;
         self.times.sync()?;
         if !self.name_synced.load(Ordering::Relaxed) {
+            // The segment's name, and that of its folder.
             if let Some(folder) = self.path.parent() {
                 sync_dir(folder)?;
+                sync_dir(self.dir.path())?;
             }
             self.name_synced.store(true, Ordering::Relaxed);
         }
