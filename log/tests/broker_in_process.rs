@@ -46,7 +46,7 @@ async fn what_is_produced_is_consumed_also_after_a_restart() {
 
 async fn read_all(client: &Client, topic: &str, expected: usize) -> Vec<String> {
     let config = ConsumerConfig {
-        group_id: Some(format!("g-{}", uuid::Uuid::new_v4()).into()),
+        group_id: Some(format!("g-{}", uuid::Uuid::new_v4())),
         auto_offset_reset: AutoOffsetReset::Earliest,
         ..ConsumerConfig::default()
     };
