@@ -1,12 +1,16 @@
 //! Jobs over a broker in this process: groups, tasks, restore, restarts, queries.
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg_log::broker::{Broker, BrokerConfig};
-use thalweg_log::client::{Client, ClientConfig, NewTopic, ProducerConfig, ProducerRecord};
+use thalweg_log::client::{
+    Client, ClientConfig, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord,
+    TopicPartition,
+};
 use thalweg_streams::runtime::{
     CommitObserver, CommitStep, JobState, StreamThreads, Streams, StreamsConfig,
 };
@@ -117,7 +121,18 @@ async fn a_job_counts_through_a_repartition_topic_and_goes_on_after_a_close() {
         assert!(streams.store("counts").is_err());
         cluster.send("in", words(70, 70)).await;
     }
-    let topics = cluster.client.admin().list_topics().await.unwrap();
+    let repartition: BTreeMap<_, _> = (0..3)
+        .map(|p| TopicPartition::new("words-counts-repartition", p))
+        .map(|p| (p, OffsetSpec::Earliest))
+        .collect();
+    let admin = cluster.client.admin();
+    let starts = admin
+        .list_offsets(repartition, IsolationLevel::ReadUncommitted)
+        .await
+        .unwrap();
+    let purged: i64 = starts.values().map(|start| start.unwrap().offset).sum();
+    assert!(purged >= 140, "what was processed is deleted: {starts:?}");
+    let topics = admin.list_topics().await.unwrap();
     let names: Vec<_> = topics.iter().map(|t| t.name.as_str()).collect();
     assert!(names.contains(&"words-counts-changelog"), "{names:?}");
     cluster.broker.shutdown().await;

@@ -446,17 +446,24 @@ fn a_send_to_a_sink_that_is_not_there_fails_the_task() {
 }
 
 #[test]
-fn free_inputs_are_taken_furthest_behind_first() {
-    let mut part = part(0, vec![topic("a"), topic("b")], vec![], 1, |_, _| {});
+fn free_inputs_are_taken_furthest_behind_first_and_none_starves() {
+    let mut part = part(0, vec![topic("a"), topic("b")], vec![], 1, |record, cx| {
+        // Source 0 never says a time, and so is behind for ever.
+        if record.timestamp >= 100 {
+            cx.observe_event_time(1, record.timestamp);
+        }
+    });
     for source in &mut part.sub.sources {
         source.order = InputOrder::Free;
     }
     let plan = plan(vec![part.sub.clone()], 1);
     let mut task = task(&plan, 0, 0);
-    task.add_records(0, records(&[1, 2]));
-    task.add_records(1, records(&[7]));
-    // Nobody says a time: both are equally far behind, and the first goes first.
-    assert_eq!(task.process(1, 0).unwrap(), 1);
-    assert_eq!(taken(&part), [(0, 1)]);
+    task.add_records(0, records(&(0..20).collect::<Vec<_>>()));
+    task.add_records(1, records(&[100, 101, 102]));
+    while task.process(1, 0).unwrap() > 0 {}
+    let sources: Vec<_> = taken(&part).iter().map(|(source, _)| *source).collect();
+    assert_eq!(sources.len(), 23);
+    let last = sources.iter().rposition(|source| *source == 1).unwrap();
+    assert!(last < 20, "{sources:?}");
     assert_eq!(task.time().watermark(), NO_WATERMARK);
 }

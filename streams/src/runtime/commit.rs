@@ -19,7 +19,7 @@ use crate::task::{Progress, TaskId};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use thalweg_log::client::{
-    ClientError, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
+    Admin, ClientError, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
 };
 use thalweg_log::wire::ErrorCode;
 use thalweg_state::{StoreId, StorePosition};
@@ -135,7 +135,7 @@ impl Worker {
         }
         self.observe(CommitStep::Applied)?;
         self.job.committed(committed);
-        self.purge();
+        self.purge_if_due();
         Ok(Committed::Yes)
     }
 
@@ -245,13 +245,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Step 6: what has been processed is deleted from the repartition topics. Nothing
-    /// depends on it but disk space, so nobody waits for it.
-    fn purge(&mut self) {
-        if self.last_purge.elapsed() < self.job.config.repartition_purge_interval {
-            return;
+    /// Step 6, from time to time: what has been processed is deleted from the repartition
+    /// topics. Nothing depends on it but disk space, so nobody waits for it.
+    fn purge_if_due(&mut self) {
+        if self.last_purge.elapsed() >= self.job.config.repartition_purge_interval {
+            self.last_purge = Instant::now();
+            let admin = self.job.client.admin();
+            let before = self.purgeable();
+            tokio::task::spawn_local(async move { purge(&admin, before).await });
         }
-        self.last_purge = Instant::now();
+    }
+
+    /// The committed positions in repartition topics.
+    pub(crate) fn purgeable(&self) -> BTreeMap<TopicPartition, i64> {
         let mut before = BTreeMap::new();
         for id in self.tasks.keys() {
             let Ok(sub) = self.job.plan.sub_topology(id.sub_topology) else {
@@ -264,15 +270,25 @@ impl Worker {
                 }
             }
         }
-        if before.is_empty() {
-            return;
-        }
-        let admin = self.job.client.admin();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = admin.delete_records(before).await {
-                tracing::debug!(%error, "repartition records were not deleted; later ones will be");
+        before
+    }
+}
+
+/// Deletes repartition records below these offsets.
+pub(crate) async fn purge(admin: &Admin, before: BTreeMap<TopicPartition, i64>) {
+    if before.is_empty() {
+        return;
+    }
+    match admin.delete_records(before).await {
+        Ok(answers) => {
+            for (partition, error) in answers
+                .iter()
+                .filter_map(|(p, a)| Some((p, a.as_ref().err()?)))
+            {
+                tracing::debug!(%partition, %error, "repartition records were not deleted yet");
             }
-        });
+        }
+        Err(error) => tracing::debug!(%error, "repartition records were not deleted yet"),
     }
 }
 

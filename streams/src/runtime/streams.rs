@@ -268,7 +268,8 @@ fn start_worker(
             partition_assignment_strategy: vec![assignor::NAME.to_owned()],
             assignors: vec![Arc::clone(assignor) as Arc<dyn PartitionAssignor>],
             session_timeout_ms: config.session_timeout,
-            heartbeat_interval_ms: config.session_timeout / 4,
+            // A rebalance is heard of by heartbeat: others wait that long for their tasks.
+            heartbeat_interval_ms: (config.session_timeout / 4).min(Duration::from_secs(1)),
             // A long restore is no sign of death.
             max_poll_interval_ms: Duration::from_secs(3600),
             enable_auto_commit: false,

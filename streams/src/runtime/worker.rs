@@ -5,7 +5,7 @@
 //! returns: what is revoked is committed and closed before the group goes on.
 
 use super::assignor::TaskAssignor;
-use super::commit::{Committed, of_task};
+use super::commit::{Committed, of_task, purge};
 use super::job::Job;
 use crate::StreamsError;
 use crate::task::{InputBlock, InputRecord, Output, Progress, Task, TaskId, TaskOptions};
@@ -21,8 +21,10 @@ use thalweg_state::{StateError, StoreId, TaskState};
 
 /// How many records a task may take before the next one has its turn.
 const BUDGET: usize = 2_000;
-/// How long a worker without anything to do waits for records before it looks at the clock.
-const IDLE_WAIT: Duration = Duration::from_millis(50);
+/// How long a worker waits for records before it looks at the clock, if the clock matters.
+const CLOCK_WAIT: Duration = Duration::from_millis(50);
+/// And how long, if it does not.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// One member of a job's group.
 pub(crate) struct Worker {
@@ -102,7 +104,7 @@ impl Worker {
                 Ok(Polled::Lost(partitions)) => self.lost(&partitions),
                 Err(error) if error.is_retriable() => {
                     tracing::warn!(%error, "polling; trying again");
-                    tokio::time::sleep(IDLE_WAIT).await;
+                    tokio::time::sleep(CLOCK_WAIT).await;
                 }
                 Err(error) => return Err(StreamsError::log("reading input", error)),
             }
@@ -450,14 +452,12 @@ impl Worker {
             self.drop_tasks(&ids);
         } else {
             // What is buffered but not begun is read again by the next start.
-            self.last_purge = self
-                .last_purge
-                .checked_sub(self.job.config.repartition_purge_interval)
-                .unwrap_or(self.last_purge);
             if self.commit().await? == Committed::Fenced {
                 self.drop_tasks(&ids);
             }
+            let done = self.purgeable();
             self.close_tasks(&ids)?;
+            purge(&self.job.client.admin(), done).await;
         }
         self.producer
             .close()

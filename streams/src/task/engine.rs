@@ -66,7 +66,13 @@ pub struct Task {
     advanced: Option<i64>,
     unfinished: bool,
     processed: u64,
+    /// How many runs there have been.
+    runs: u64,
 }
+
+/// How many runs an input of free order may be passed over in favour of one that is
+/// further behind.
+const PATIENCE: u64 = 4;
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,6 +139,7 @@ impl Task {
             advanced: None,
             unfinished: false,
             processed: 0,
+            runs: 0,
         })
     }
 
@@ -277,6 +284,8 @@ impl Task {
             return Ok(0);
         };
         self.core.time.active(index, wall_clock);
+        self.runs += 1;
+        queue.last_run = self.runs;
         let place = describe(self.core.id, queue);
         let mut run = Run {
             queue,
@@ -311,7 +320,9 @@ impl Task {
     fn choose(&mut self) -> Result<Option<(usize, i64)>, StreamsError> {
         let wall_clock = self.core.wall_clock;
         let mut best: Option<(i64, usize)> = None;
-        let mut free: Option<(i64, usize)> = None;
+        // By watermark, then by who has waited longest.
+        let mut free: Option<((i64, u64), usize)> = None;
+        let mut hungry: Option<(u64, usize)> = None;
         let mut must_wait = false;
         for queue in &mut self.inputs {
             queue.settle(&mut self.core)?;
@@ -328,18 +339,33 @@ impl Task {
                 if best.is_none_or(|(earliest, _)| timestamp < earliest) {
                     best = Some((timestamp, queue.source));
                 }
-            } else {
-                // Fair by watermark: the input that is furthest behind.
-                let behind = self.core.time.source_watermark(queue.source);
-                if free.is_none_or(|(least, _)| behind < least) {
-                    free = Some((behind, queue.source));
-                }
+                continue;
+            }
+            // Fair by watermark: the input that is furthest behind.
+            let behind = (
+                self.core.time.source_watermark(queue.source),
+                queue.last_run,
+            );
+            if free.is_none_or(|(least, _)| behind < least) {
+                free = Some((behind, queue.source));
+            }
+            let waits = self.runs.saturating_sub(queue.last_run) > PATIENCE;
+            if waits && hungry.is_none_or(|(longest, _)| queue.last_run < longest) {
+                hungry = Some((queue.last_run, queue.source));
             }
         }
-        if let Some((_, source)) = free {
+        let best = best.filter(|_| !must_wait);
+        let free = match (hungry, free) {
+            // Who never says a time would be behind for ever, and the others starve.
+            (Some((_, source)), _) | (None, Some((_, source))) => Some(source),
+            (None, None) => None,
+        };
+        if let Some(source) = free
+            && (best.is_none() || self.runs % PATIENCE != 0)
+        {
             return Ok(Some((source, i64::MAX)));
         }
-        let Some((_, source)) = best.filter(|_| !must_wait) else {
+        let Some((_, source)) = best else {
             return Ok(None);
         };
         // Of equal timestamps the first source's go first, wherever a run begins.
@@ -436,6 +462,15 @@ impl Task {
                 .core
                 .outputs
                 .is_untold(self.core.time.watermark(), self.core.time.idle())
+    }
+
+    /// Whether the wall clock matters to the task, also without records: a timer is set,
+    /// or an input may become idle.
+    pub fn wants_clock(&self) -> bool {
+        self.unfinished
+            || self.core.wall_timer != NO_TIMER
+            || self.core.time.waits_for_idle()
+            || self.inputs.iter().any(|q| !q.is_empty())
     }
 
     /// Whether the write-back cache is full: commit early.

@@ -88,6 +88,8 @@ pub(crate) struct InputQueue {
     pub(crate) caught_up: bool,
     /// Since when, by the wall clock, the buffer has been empty.
     pub(crate) empty_since: Option<i64>,
+    /// The task's count of runs when this input had its last one.
+    pub(crate) last_run: u64,
 }
 
 impl std::fmt::Debug for InputQueue {
@@ -123,6 +125,7 @@ impl InputQueue {
             moved: false,
             caught_up: false,
             empty_since: None,
+            last_run: 0,
         }
     }
 

@@ -272,6 +272,16 @@ impl TaskTime {
         before != (self.watermark, self.idle)
     }
 
+    /// Whether a source may become idle as time passes.
+    pub(crate) fn waits_for_idle(&self) -> bool {
+        self.sources.iter().any(|source| {
+            matches!(
+                source,
+                SourceTime::Own { channel, idle_timeout: Some(_), .. } if !channel.idle
+            )
+        })
+    }
+
     fn settle(&mut self) {
         let mut bounds = Bounds::default();
         for source in &self.sources {
