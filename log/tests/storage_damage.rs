@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use thalweg_log::record::{BatchBuilder, Compression, batches};
 use thalweg_log::storage::{
     AppendOrigin, FetchIsolation, LogConfig, LogManager, LogManagerConfig, PartitionLog,
@@ -224,6 +225,53 @@ fn a_damaged_time_index_neither_hides_nor_deletes_records() {
                 log.max_timestamp().unwrap().unwrap().offset,
                 BATCHES * 2 - 1
             );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(120) })]
+
+    /// Any file cut short or overwritten anywhere, after a clean shutdown or a crash.
+    #[test]
+    fn whatever_happens_to_a_file_no_wrong_record_is_served(
+        which: prop::sample::Index,
+        at: prop::sample::Index,
+        garbage in prop::option::of(prop::collection::vec(any::<u8>(), 1..100)),
+        clean: bool,
+    ) {
+        let dir = scratch();
+        let manager = fill(dir.path(), &[]);
+        if clean {
+            manager.close().unwrap();
+        } else {
+            manager.get("t", 0).unwrap().flush().unwrap();
+            manager.checkpoint().unwrap();
+        }
+        drop(manager);
+        let mut saved = save(dir.path());
+        saved.sort();
+        let (path, mut bytes) = saved.swap_remove(which.index(saved.len()));
+        let at = at.index(bytes.len() + 1);
+        match garbage {
+            None => bytes.truncate(at),
+            Some(garbage) => {
+                bytes.resize(bytes.len().max(at + garbage.len()), 0);
+                bytes[at..at + garbage.len()].copy_from_slice(&garbage);
+            }
+        }
+        fs::write(&path, bytes).unwrap();
+        let mut options = LogManagerConfig::new(dir.path(), 1);
+        options.defaults = config(&[]);
+        if let Ok(manager) = LogManager::open(options, 0) {
+            if let Some(log) = manager.get("t", 0) {
+                // The log may end later (garbage that looks like records does not exist), but
+                // never earlier than what was fsynced.
+                prop_assert_eq!(log.log_end_offset(), BATCHES * 2);
+                read_all(&log);
+            } else {
+                prop_assert_eq!(manager.failed().len(), 1);
+            }
         }
     }
 }

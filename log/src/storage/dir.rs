@@ -188,11 +188,20 @@ impl LogDir {
         write_offsets(&self.path.join(LOG_START_CHECKPOINT), &held)
     }
 
-    /// Forgets a deleted partition's checkpoints.
-    pub(crate) fn forget(&self, topic: &str, partition: i32) {
+    /// Before a log is made: what the checkpoints say of one that was deleted and had its name
+    /// must not be taken for the new one's.
+    pub(crate) fn forget(&self, topic: &str, partition: i32) -> StorageResult<()> {
         let key = (topic.to_owned(), partition);
-        self.recovery_points.lock().remove(&key);
-        self.log_starts.lock().remove(&key);
+        for (held, file) in [
+            (&self.recovery_points, RECOVERY_POINT_CHECKPOINT),
+            (&self.log_starts, LOG_START_CHECKPOINT),
+        ] {
+            let mut held = held.lock();
+            if held.remove(&key).is_some() {
+                write_offsets(&self.path.join(file), &held)?;
+            }
+        }
+        Ok(())
     }
 
     /// Has a log flushed with the next group commit, of which there is one at a time: what is

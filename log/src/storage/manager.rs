@@ -229,6 +229,7 @@ impl LogManager {
         }
         let dir = self.emptiest_dir()?;
         dir.check()?;
+        dir.forget(topic, partition)?;
         let folder = dir.path().join(format!("{topic}-{partition}"));
         fs::create_dir_all(&folder).map_err(|e| StorageError::io("create", &folder, e))?;
         if read_topic_id(&folder)?.is_none() {
@@ -297,7 +298,6 @@ impl LogManager {
             .unwrap_or(topic);
         let doomed = dir.path().join(format!("{stem}{suffix}"));
         fs::rename(&folder, &doomed).map_err(|e| StorageError::io("delete", &folder, e))?;
-        dir.forget(topic, partition);
         fs::remove_dir_all(&doomed).map_err(|e| StorageError::io("delete", &doomed, e))
     }
 

@@ -82,6 +82,11 @@ impl PartitionLog {
         if !epochs_known && !is_new {
             opening.rebuild_epochs()?;
         }
+        if opening.end < recovery_point {
+            let reason =
+                format!("offsets up to {recovery_point} were fsynced, but the log ends here");
+            return Err(opening.missing(reason));
+        }
         let first = opening.segments.keys().next().copied().unwrap_or(0);
         let log_start = checkpointed_start.unwrap_or(first).max(first);
         if log_start > opening.end {
@@ -236,6 +241,17 @@ impl Opening<'_> {
             file: segment.path().to_path_buf(),
             position,
             reason,
+        }
+    }
+
+    /// Records that were on disk are gone.
+    fn missing(&self, reason: String) -> StorageError {
+        match self.segments.values().next_back() {
+            Some(last) => self.corrupt(last, self.end, last.size(), reason),
+            None => StorageError::BadFile {
+                path: self.folder.clone(),
+                reason,
+            },
         }
     }
 

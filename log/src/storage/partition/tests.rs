@@ -480,6 +480,25 @@ fn a_deleted_topic_may_come_again_with_another_id() {
 }
 
 #[test]
+fn a_recreated_topic_is_not_taken_for_the_deleted_one_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = open(dir.path());
+    let log1 = log(&manager, &[]);
+    append(&log1, batch(50));
+    log1.delete_records(40).unwrap();
+    log1.flush().unwrap();
+    manager.checkpoint().unwrap();
+    manager.delete("t", 0).unwrap();
+    let log2 = manager
+        .get_or_create("t", 0, Uuid::from_u128(2), LogConfig::default(), 0)
+        .unwrap();
+    append(&log2, batch(3));
+    drop((manager, log1, log2));
+    let log = open(dir.path()).get("t", 0).unwrap();
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, 3));
+}
+
+#[test]
 fn a_folder_of_another_node_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = open(dir.path()).cluster_id().to_owned();
