@@ -161,3 +161,58 @@ async fn consume(client: &ClientConfig, count: usize) -> BTreeSet<u32> {
     });
     reading.await.unwrap()
 }
+
+/// Polls all members until each has the number of partitions it should.
+fn poll_until(members: &[&BaseConsumer], partitions: &[usize]) {
+    let deadline = Instant::now() + LONG;
+    loop {
+        for member in members {
+            if let Some(message) = member.poll(Duration::from_millis(20)) {
+                message.unwrap();
+            }
+        }
+        let now: Vec<usize> = members
+            .iter()
+            .map(|m| m.assignment().unwrap().count())
+            .collect();
+        if now == partitions {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{now:?} instead of {partitions:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_share_the_partitions_and_one_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, client) = start(dir.path()).await;
+    create(&client, "shared", 4).await;
+    let done = tokio::task::spawn_blocking(move || {
+        for strategy in ["range", "cooperative-sticky"] {
+            let member = || -> BaseConsumer {
+                let consumer: BaseConsumer = client
+                    .clone()
+                    .set("group.id", strategy)
+                    .set("partition.assignment.strategy", strategy)
+                    .set("session.timeout.ms", "6000")
+                    .set("heartbeat.interval.ms", "100")
+                    .create()
+                    .unwrap();
+                consumer.subscribe(&["shared"]).unwrap();
+                consumer
+            };
+            let first = member();
+            poll_until(&[&first], &[4]);
+            let second = member();
+            poll_until(&[&first, &second], &[2, 2]);
+            // It leaves the group, and the other need not wait for its session to run out.
+            drop(second);
+            poll_until(&[&first], &[4]);
+        }
+    });
+    done.await.unwrap();
+    broker.shutdown().await;
+}

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering, fence};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -82,6 +82,9 @@ impl Partition {
 
     /// `bytes` more became visible to readers.
     pub(crate) fn wake(&self, bytes: i64) {
+        // With the fence in `Waiting::register`: either the waiter is seen here, or what was
+        // appended is seen there.
+        fence(Ordering::SeqCst);
         if !self.has_waiters.load(Ordering::SeqCst) {
             return;
         }
@@ -151,6 +154,7 @@ impl Waiting {
         for partition in &partitions {
             partition.register(&waiter);
         }
+        fence(Ordering::SeqCst);
         Self { waiter, partitions }
     }
 

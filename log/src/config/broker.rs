@@ -167,7 +167,17 @@ impl Settings {
         if !given.contains_key("node.id") {
             given.insert("node.id".to_owned(), config.node_id.to_string());
         }
-        let data_dir = config.data_dir.clone();
+        let data_dir = match config.overrides.get("log.dirs") {
+            Some(dirs) if dirs.is_empty() || dirs.contains(',') => {
+                return Err(invalid(
+                    "log.dirs",
+                    dirs,
+                    &"the path of one folder is expected",
+                ));
+            }
+            Some(dir) => PathBuf::from(dir),
+            None => config.data_dir.clone(),
+        };
         given
             .entry("log.dirs".to_owned())
             .or_insert_with(|| data_dir.display().to_string());
@@ -375,6 +385,7 @@ mod tests {
             ("auto.create.topics.enable", "yes"),
             ("listeners", "SSL://x:1"),
             ("listeners", "localhost"),
+            ("log.dirs", "/a,/b"),
             ("log.retention.ms", "x"),
         ] {
             let error = BrokerConfig::new("x")

@@ -64,7 +64,7 @@ async fn find(core: &Arc<Core>, key_type: i8) -> Result<(i32, Str, i32), (ErrorC
             Ok((core.node_id(), host, port))
         }
         TRANSACTION => Err((
-            ErrorCode::CoordinatorNotAvailable,
+            ErrorCode::UnsupportedVersion,
             "transactions are not available on this broker".to_owned(),
         )),
         other => Err((

@@ -11,8 +11,8 @@ pub(crate) async fn handle(core: &Core, request: InitProducerIdRequest) -> InitP
         ..InitProducerIdResponse::default()
     };
     if request.transactional_id.is_some() {
-        // No transaction coordinator serves this id; the client retries until its own timeout.
-        return refuse(ErrorCode::CoordinatorNotAvailable);
+        // Not retriable: the client fails at once instead of waiting for a coordinator.
+        return refuse(ErrorCode::UnsupportedVersion);
     }
     match core.producer_ids.next(core).await {
         Ok(producer_id) => InitProducerIdResponse {

@@ -41,7 +41,7 @@ pub(crate) async fn handle(core: &Arc<Core>, request: ProduceRequest) -> Produce
                 Err((ErrorCode::InvalidRequiredAcks, None))
             } else if request.transactional_id.is_some() {
                 Err((
-                    ErrorCode::TransactionalIdAuthorizationFailed,
+                    ErrorCode::UnsupportedVersion,
                     Some("transactions are not available on this broker".to_owned()),
                 ))
             } else {
