@@ -76,7 +76,8 @@ impl Rocks {
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
         options.set_write_buffer_manager(runtime.write_buffers());
-        options.set_max_open_files(512);
+        // A process may have hundreds of tasks, and its limit of open files is one.
+        options.set_max_open_files(128);
         options.set_log_level(LogLevel::Warn);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);

@@ -397,3 +397,44 @@ async fn what_cannot_start_says_why() {
     running.close().await.unwrap();
     cluster.broker.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crashed_job_shows_its_first_result_at_once_over_a_restarted_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(70, 0)).await;
+    let crashing = StreamsConfig {
+        // A session that nobody has the time to wait for.
+        session_timeout: Duration::from_secs(30),
+        commit_observer: Some(Arc::new(StopAt {
+            step: CommitStep::OffsetsCommitted,
+            after: AtomicU32::new(2),
+        })),
+        ..config(dir.path(), 2)
+    };
+    let streams = Streams::start(crashing.clone(), counting(), cluster.client.clone())
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), streams.wait_ended()).await;
+    assert!(ended.expect("the commit is reached").is_err());
+    drop(streams);
+    cluster.broker.shutdown().await;
+
+    let cluster = Cluster::start(dir.path()).await;
+    let began = Instant::now();
+    let whole = StreamsConfig {
+        commit_observer: None,
+        ..crashing
+    };
+    let streams = Streams::start(whole, counting(), cluster.client.clone())
+        .await
+        .unwrap();
+    caught_up(&streams).await;
+    let taken = began.elapsed();
+    assert!(taken < Duration::from_secs(2), "{taken:?}");
+    assert!(counts(&streams).iter().all(|count| *count >= 10));
+    streams.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}

@@ -6,6 +6,7 @@
 //! may have been compacted away.
 
 use super::commit::of_task;
+use super::job::Job;
 use super::worker::Worker;
 use crate::StreamsError;
 use crate::task::{Task, TaskId};
@@ -144,6 +145,21 @@ impl Worker {
             let Polled::Records(list) = polled else {
                 continue;
             };
+            if list.is_empty() {
+                // The end of a log may hold nothing that a reader gets to see.
+                for partition in open.clone() {
+                    let at = self
+                        .restorer
+                        .position(&partition)
+                        .await
+                        .map_err(|e| StreamsError::log(format!("reading {partition}"), e))?;
+                    if let Some(restoring) = work.get_mut(&partition)
+                        && self.job.restored(tasks, restoring, at)?
+                    {
+                        open.remove(&partition);
+                    }
+                }
+            }
             for records in list {
                 let partition = records.topic_partition.clone();
                 let Some(restoring) = work.get_mut(&partition) else {
@@ -163,19 +179,7 @@ impl Worker {
                         restoring.pending.push((key, record.value));
                     }
                 }
-                restoring.position.offset = next.min(restoring.end);
-                let done = restoring.position.offset >= restoring.end;
-                if (done || restoring.pending_bytes >= PIECE)
-                    && let Some(task) = tasks.get_mut(&restoring.task)
-                {
-                    restoring.position.wall_time = self.job.now();
-                    restoring.pending_bytes = 0;
-                    let entries = std::mem::take(&mut restoring.pending);
-                    task.state_mut()
-                        .restore(restoring.store, entries, restoring.position)
-                        .map_err(|e| of_task(restoring.task, e.into()))?;
-                }
-                if done {
+                if self.job.restored(tasks, restoring, next)? {
                     open.remove(&partition);
                     self.restorer
                         .pause(std::slice::from_ref(&partition))
@@ -207,5 +211,30 @@ impl Worker {
             .into_iter()
             .filter_map(|(partition, offset)| Some((partition, offset?.offset)))
             .collect())
+    }
+}
+
+impl Job {
+    /// A changelog has been read up to `offset`: hands over what has come together, if it is
+    /// enough or all. Returns whether it is all.
+    fn restored(
+        &self,
+        tasks: &mut BTreeMap<TaskId, Task>,
+        restoring: &mut Restoring,
+        offset: i64,
+    ) -> Result<bool, StreamsError> {
+        restoring.position.offset = offset.min(restoring.end);
+        let done = restoring.position.offset >= restoring.end;
+        if (done || restoring.pending_bytes >= PIECE)
+            && let Some(task) = tasks.get_mut(&restoring.task)
+        {
+            restoring.position.wall_time = self.now();
+            restoring.pending_bytes = 0;
+            let entries = std::mem::take(&mut restoring.pending);
+            task.state_mut()
+                .restore(restoring.store, entries, restoring.position)
+                .map_err(|e| of_task(restoring.task, e.into()))?;
+        }
+        Ok(done)
     }
 }

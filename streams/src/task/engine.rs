@@ -361,7 +361,7 @@ impl Task {
             (None, None) => None,
         };
         if let Some(source) = free
-            && (best.is_none() || self.runs % PATIENCE != 0)
+            && (best.is_none() || !self.runs.is_multiple_of(PATIENCE))
         {
             return Ok(Some((source, i64::MAX)));
         }
