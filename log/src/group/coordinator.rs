@@ -16,6 +16,9 @@ use super::types::{
 };
 use crate::wire::{ErrorCode, Str};
 
+/// When to look again for expired offsets if a write is under way.
+const RETRY_MS: i64 = 1_000;
+
 /// What is done when a write is made, or could not be.
 #[derive(Debug, Clone)]
 pub(super) enum Write {
@@ -189,11 +192,16 @@ impl Coordinator {
                 for group in groups.values_mut() {
                     group.tick(&mut cx);
                 }
-                // A commit under way would be newer than what is looked at here.
-                if cx.writes.is_empty() && self.next_retention.is_none_or(|at| at <= now) {
-                    self.next_retention =
-                        Some(now.saturating_add(self.config.retention_check_interval_ms));
-                    for group in groups.values_mut() {
+                if self.next_retention.is_none_or(|at| at <= now) {
+                    // A commit under way is newer than what would be looked at.
+                    let busy = !cx.writes.is_empty();
+                    let next = if busy {
+                        RETRY_MS
+                    } else {
+                        self.config.retention_check_interval_ms
+                    };
+                    self.next_retention = Some(now.saturating_add(next));
+                    for group in groups.values_mut().filter(|_| !busy) {
                         group.expire_offsets(&mut cx);
                     }
                 }
