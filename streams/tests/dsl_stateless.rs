@@ -338,3 +338,23 @@ fn generated_store_names_are_those_of_kafka_streams() {
         Some("t-STATE-STORE-0000000003")
     );
 }
+
+#[test]
+fn an_ephemeral_driver_processes_the_same_and_refuses_to_restart() {
+    let builder = StreamsBuilder::new();
+    words(&builder, "in")
+        .group_by(|_, v| v.clone(), Grouped::of_types())
+        .count(Materialized::as_("counts"));
+    let options = TestDriverOptions::new().default_partitions(2).ephemeral();
+    let driver = TopologyTestDriver::with_options(builder.build().unwrap(), options).unwrap();
+    let topic = driver.input_topic("in", StringSerde, StringSerde);
+    for i in 0..50 {
+        topic.pipe(&i.to_string(), &s("x"), i).unwrap();
+    }
+    assert_eq!(
+        driver.table_rows("counts", StringSerde, I64Serde).unwrap(),
+        [(s("x"), 50, 49)]
+    );
+    let message = driver.restart().unwrap_err().to_string();
+    assert!(message.contains("cannot restart"), "{message}");
+}

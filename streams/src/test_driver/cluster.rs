@@ -39,6 +39,7 @@ pub(super) struct Cluster {
     wall_clock: i64,
     random: Option<Random>,
     pub(super) auto_commit: bool,
+    ephemeral: bool,
     /// What tasks that are gone had counted.
     late_before: u64,
     skipped_before: u64,
@@ -86,6 +87,7 @@ impl Cluster {
             wall_clock: options.wall_clock,
             random: options.seed.map(Random::new),
             auto_commit: true,
+            ephemeral: options.ephemeral,
             late_before: 0,
             skipped_before: 0,
         };
@@ -95,6 +97,11 @@ impl Cluster {
 
     /// Builds every task from what is committed.
     pub(super) fn rebuild(&mut self) -> Result<(), StreamsError> {
+        if self.ephemeral && !self.tasks.is_empty() {
+            return Err(StreamsError::Config(
+                "a driver that keeps nothing of what it has processed cannot restart: leave TestDriverOptions::ephemeral out".to_owned(),
+            ));
+        }
         self.late_before = self.late_records();
         self.skipped_before = self.skipped_records();
         self.tasks.clear();
@@ -111,11 +118,9 @@ impl Cluster {
         let mut state = TaskState::in_memory(&sub.stores);
         for (index, changelog) in sub.changelogs.iter().enumerate() {
             if let Some(changelog) = changelog {
-                let records = self.log.from(&changelog.topic, id.partition, 0);
-                let entries = records
-                    .iter()
-                    .filter_map(|r| Some((r.key.clone()?, r.value.clone())));
-                let position = self.position(records.len());
+                let records = self.log.from(&changelog.topic, id.partition, 0, ALL);
+                let position = self.position(self.log.end(&changelog.topic, id.partition));
+                let entries = records.into_iter().filter_map(|r| Some((r.key?, r.value)));
                 state.restore(StoreId(index), entries.collect::<Vec<_>>(), position)?;
             }
         }
@@ -137,11 +142,11 @@ impl Cluster {
         Ok(Driven { task, feeds })
     }
 
-    fn position(&self, offset: usize) -> StorePosition {
+    fn position(&self, offset: i64) -> StorePosition {
         StorePosition {
             topic_id: Uuid::nil(),
             leader_epoch: 0,
-            offset: i64::try_from(offset).unwrap_or(i64::MAX),
+            offset,
             wall_time: self.wall_clock,
         }
     }
@@ -181,11 +186,14 @@ impl Cluster {
         let Some(feed) = driven.feeds.get_mut(source) else {
             return 0;
         };
-        let waiting = self.log.from(&feed.topic, id.partition, feed.next);
-        let taken: Vec<_> = waiting.iter().take(limit).cloned().collect();
+        let taken = self.log.from(&feed.topic, id.partition, feed.next, limit);
         let count = taken.len();
-        driven.task.set_caught_up(source, count == waiting.len());
         feed.next += i64::try_from(count).unwrap_or(0);
+        if self.ephemeral {
+            self.log.forget(&feed.topic, id.partition, feed.next);
+        }
+        let caught_up = feed.next >= self.log.end(&feed.topic, id.partition);
+        driven.task.set_caught_up(source, caught_up);
         driven.task.add_records(source, taken);
         count
     }
@@ -243,7 +251,7 @@ impl Cluster {
                 continue;
             };
             let store = StoreId(index);
-            if changelog.written {
+            if changelog.written && !self.ephemeral {
                 for (key, value) in driven.task.state_mut().dirty_entries(store)? {
                     let record = RawRecord {
                         key: Some(key),
@@ -255,13 +263,12 @@ impl Cluster {
                         .append(&changelog.topic, Some(id.partition), record);
                 }
             }
-            let end = self.log.from(&changelog.topic, id.partition, 0).len();
             positions.push((
                 store,
                 StorePosition {
                     topic_id: Uuid::nil(),
                     leader_epoch: 0,
-                    offset: i64::try_from(end).unwrap_or(i64::MAX),
+                    offset: self.log.end(&changelog.topic, id.partition),
                     wall_time: self.wall_clock,
                 },
             ));
@@ -330,12 +337,7 @@ impl Cluster {
 
     fn waits(&self, id: TaskId, source: usize) -> bool {
         let feed = self.tasks.get(&id).and_then(|d| d.feeds.get(source));
-        feed.is_some_and(|feed| {
-            !self
-                .log
-                .from(&feed.topic, id.partition, feed.next)
-                .is_empty()
-        })
+        feed.is_some_and(|feed| feed.next < self.log.end(&feed.topic, id.partition))
     }
 
     /// Processes and commits until nothing moves any more. Watermarks travel with

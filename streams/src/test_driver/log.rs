@@ -1,6 +1,6 @@
 //! The log of the test driver: topics as lists of records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,12 +22,31 @@ pub struct RawRecord {
     pub timestamp: i64,
 }
 
+#[derive(Debug, Default)]
+struct Partition {
+    records: VecDeque<InputRecord>,
+    /// The offset of the first record that is still here.
+    start: i64,
+    /// The offset of the next record that the test reads.
+    read: i64,
+}
+
+impl Partition {
+    fn end(&self) -> i64 {
+        self.start + i64::try_from(self.records.len()).unwrap_or(0)
+    }
+
+    /// The records from `offset` on.
+    fn from(&self, offset: i64) -> impl ExactSizeIterator<Item = &InputRecord> {
+        let skip = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(0);
+        self.records.range(skip.min(self.records.len())..)
+    }
+}
+
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    partitions: Vec<Vec<InputRecord>>,
-    /// For each partition, how much the test has read.
-    read: Vec<usize>,
+    partitions: Vec<Partition>,
     /// Where the next record without a key goes.
     next: i32,
 }
@@ -43,8 +62,9 @@ impl Log {
         let count = usize::try_from(partitions.max(1)).unwrap_or(1);
         self.topics.entry(name.to_owned()).or_insert_with(|| Topic {
             name: name.into(),
-            partitions: vec![Vec::new(); count],
-            read: vec![0; count],
+            partitions: std::iter::repeat_with(Partition::default)
+                .take(count)
+                .collect(),
             next: 0,
         });
     }
@@ -68,12 +88,11 @@ impl Log {
                 next
             }
         };
-        let records = topic.partitions.get_mut(usize::try_from(partition).ok()?)?;
-        let offset = i64::try_from(records.len()).unwrap_or(i64::MAX);
-        records.push(InputRecord {
+        let place = topic.partitions.get_mut(usize::try_from(partition).ok()?)?;
+        place.records.push_back(InputRecord {
             topic: Arc::clone(&topic.name),
             partition,
-            offset,
+            offset: place.end(),
             timestamp: record.timestamp,
             key: record.key,
             value: record.value,
@@ -86,15 +105,40 @@ impl Log {
         i32::try_from(self.topics.get(topic)?.partitions.len()).ok()
     }
 
-    /// The records of a partition from `offset` on.
-    pub(super) fn from(&self, topic: &str, partition: i32, offset: i64) -> &[InputRecord] {
-        let records = self.topics.get(topic).and_then(|topic| {
-            topic
-                .partitions
-                .get(usize::try_from(partition).ok()?)?
-                .get(usize::try_from(offset).ok()?..)
-        });
-        records.unwrap_or_default()
+    fn partition(&self, topic: &str, partition: i32) -> Option<&Partition> {
+        let topic = self.topics.get(topic)?;
+        topic.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    /// The offset behind the last record of a partition.
+    pub(super) fn end(&self, topic: &str, partition: i32) -> i64 {
+        self.partition(topic, partition).map_or(0, Partition::end)
+    }
+
+    /// Up to `limit` records of a partition from `offset` on.
+    pub(super) fn from(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        limit: usize,
+    ) -> Vec<InputRecord> {
+        let partition = self.partition(topic, partition);
+        let records = partition.map(|partition| partition.from(offset).take(limit).cloned());
+        records.map(Iterator::collect).unwrap_or_default()
+    }
+
+    /// Forgets the records of a partition below `offset`.
+    pub(super) fn forget(&mut self, topic: &str, partition: i32, offset: i64) {
+        let place = self
+            .topics
+            .get_mut(topic)
+            .and_then(|topic| topic.partitions.get_mut(usize::try_from(partition).ok()?));
+        if let Some(place) = place {
+            while place.start < offset && place.records.pop_front().is_some() {
+                place.start += 1;
+            }
+        }
     }
 
     /// What the test has not read of a topic yet.
@@ -103,8 +147,8 @@ impl Log {
             return Vec::new();
         };
         let mut unread = Vec::new();
-        for (records, read) in topic.partitions.iter().zip(&mut topic.read) {
-            for record in records.iter().skip(*read) {
+        for partition in &mut topic.partitions {
+            for record in partition.from(partition.read) {
                 unread.push(RawRecord {
                     partition: record.partition,
                     key: record.key.clone(),
@@ -113,7 +157,7 @@ impl Log {
                     timestamp: record.timestamp,
                 });
             }
-            *read = records.len();
+            partition.read = partition.end();
         }
         unread
     }

@@ -63,6 +63,7 @@ pub struct TestDriverOptions {
     default_partitions: i32,
     seed: Option<u64>,
     wall_clock: i64,
+    ephemeral: bool,
 }
 
 impl Default for TestDriverOptions {
@@ -73,6 +74,7 @@ impl Default for TestDriverOptions {
             default_partitions: 1,
             seed: None,
             wall_clock: 0,
+            ephemeral: false,
         }
     }
 }
@@ -118,6 +120,16 @@ impl TestDriverOptions {
     #[must_use]
     pub fn wall_clock(mut self, millis: i64) -> Self {
         self.wall_clock = millis;
+        self
+    }
+}
+
+impl TestDriverOptions {
+    /// Keeps nothing of what has been processed, neither input nor changelogs, so that a
+    /// topology can run in memory for as long as its process. It cannot restart.
+    #[must_use]
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
         self
     }
 }

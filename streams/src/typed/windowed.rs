@@ -237,7 +237,8 @@ where
             .value_serde
             .as_ref()
             .is_some_and(|serde| serde.is_null(value));
-        if null_value || self.store.is_null_key(key) {
+        // There are no windows before 1970.
+        if null_value || self.store.is_null_key(key) || meta.timestamp < 0 {
             cx.task.skipped_record(1);
             return Ok(());
         }
