@@ -1,5 +1,8 @@
 //! Tables: rows and tombstones, joins and their order, diamonds, regrouping.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use thalweg_streams::serdes::{I64Serde, Nullable, StringSerde};
 use thalweg_streams::{
     Consumed, Grouped, Joined, KStream, KTable, Materialized, Produced, StreamsBuilder,
@@ -463,4 +466,76 @@ fn tables_and_counts_survive_a_restart() {
     assert_eq!(out(&driver), ["a=1+row@2", "a=2+row@3"]);
     let counts = driver.table_rows("counts", StringSerde, I64Serde).unwrap();
     assert_eq!(counts, [(s("a"), 2, 3)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is fetched, run and committed when: a stream-table join gives what a walk
+    /// through both topics in the order of time gives, tables first at equal times.
+    #[test]
+    fn a_join_equals_a_walk_through_time_for_any_interleaving(
+        // Key, value or tombstone, and the distance in time from the record before.
+        rows in proptest::collection::vec((0_u8..4, proptest::option::of(0_u8..9), 0_i64..8), 0..40),
+        records in proptest::collection::vec((0_u8..4, 0_i64..8), 1..60),
+        seed in any::<u64>(),
+        left in any::<bool>(),
+    ) {
+        let builder = StreamsBuilder::new();
+        let t = table(&builder, "t");
+        let s_in = stream(&builder, "s");
+        let show = |v: &String, row: Option<&String>| {
+            format!("{v}+{}", row.map_or("-", |row| row.as_str()))
+        };
+        let joined = if left {
+            s_in.left_join(&t, show, Joined::new())
+        } else {
+            s_in.join(&t, move |v, row| show(v, Some(row)), Joined::new())
+        };
+        joined.to("out", Produced::of_types());
+        let options = TestDriverOptions::new().default_partitions(2).seed(seed);
+        let driver = TopologyTestDriver::with_options(builder.build().unwrap(), options).unwrap();
+        driver.auto_commit(false);
+
+        let mut walk: Vec<(i64, u8, u8, Option<String>)> = Vec::new();
+        let mut at = 0;
+        for (key, value, wait) in rows {
+            at += wait;
+            walk.push((at, 0, key, value.map(|value| value.to_string())));
+        }
+        at = 0;
+        for (i, (key, wait)) in records.into_iter().enumerate() {
+            at += wait;
+            walk.push((at, 1, key, Some(i.to_string())));
+        }
+        let t_in = driver.input_topic("t", StringSerde, Nullable(StringSerde));
+        let s_in = driver.input_topic("s", StringSerde, Nullable(StringSerde));
+        for (at, kind, key, value) in &walk {
+            let topic = if *kind == 0 { &t_in } else { &s_in };
+            topic.pipe(&format!("k{key}"), value, *at).unwrap();
+        }
+        driver.run().unwrap();
+
+        walk.sort_by_key(|(at, kind, _, _)| (*at, *kind));
+        let mut held: BTreeMap<u8, Option<String>> = BTreeMap::new();
+        let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (at, kind, key, value) in walk {
+            if kind == 0 {
+                held.insert(key, value);
+                continue;
+            }
+            let row = held.get(&key).cloned().flatten();
+            if row.is_some() || left {
+                let joined = show(&value.unwrap_or_default(), row.as_ref());
+                expected.entry(format!("k{key}")).or_default().push(format!("{joined}@{at}"));
+            }
+        }
+        // Of different keys the order is each partition's own.
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in out(&driver) {
+            let (key, joined) = record.split_once('=').unwrap();
+            found.entry(key.to_owned()).or_default().push(joined.to_owned());
+        }
+        prop_assert_eq!(found, expected);
+    }
 }

@@ -78,6 +78,7 @@ pub(crate) struct Job {
     progress: watch::Sender<u64>,
     stores: Mutex<HashMap<String, BTreeMap<TaskId, CommittedReader>>>,
     pub(crate) late_records: AtomicU64,
+    pub(crate) skipped_records: AtomicU64,
     pub(crate) processed_records: AtomicU64,
 }
 
@@ -107,6 +108,7 @@ impl Job {
             progress: watch::Sender::new(0),
             stores: Mutex::default(),
             late_records: AtomicU64::new(0),
+            skipped_records: AtomicU64::new(0),
             processed_records: AtomicU64::new(0),
         }
     }
@@ -265,9 +267,21 @@ impl Job {
         self.stores.lock().get(store).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn count(&self, processed: u64, late: u64) {
-        self.processed_records
-            .fetch_add(processed, Ordering::Relaxed);
-        self.late_records.fetch_add(late, Ordering::Relaxed);
+    /// Adds what a task has counted since it had counted `before`.
+    pub(crate) fn count(&self, now: &Counts, before: &Counts) {
+        let add = |total: &AtomicU64, now: u64, before: u64| {
+            total.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
+        };
+        add(&self.processed_records, now.processed, before.processed);
+        add(&self.late_records, now.late, before.late);
+        add(&self.skipped_records, now.skipped, before.skipped);
     }
+}
+
+/// What a task has counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) processed: u64,
+    pub(crate) late: u64,
+    pub(crate) skipped: u64,
 }

@@ -157,6 +157,12 @@ impl Streams {
         self.job.late_records.load(Ordering::Relaxed)
     }
 
+    /// How many records were skipped because they have no place in the computation, such
+    /// as those without a key where one is grouped by it, since the start.
+    pub fn skipped_records(&self) -> u64 {
+        self.job.skipped_records.load(Ordering::Relaxed)
+    }
+
     /// The end offsets, at this moment, of the topics that the job reads and that others
     /// write: what [`wait_caught_up`](Self::wait_caught_up) takes.
     pub async fn input_end_offsets(&self) -> Result<BTreeMap<TopicPartition, i64>, StreamsError> {

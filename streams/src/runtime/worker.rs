@@ -6,7 +6,7 @@
 
 use super::assignor::TaskAssignor;
 use super::commit::{Committed, of_task, purge};
-use super::job::Job;
+use super::job::{Counts, Job};
 use crate::StreamsError;
 use crate::task::{InputBlock, InputRecord, Output, Progress, Task, TaskId, TaskOptions};
 use crate::topology::OffsetReset;
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     /// Whether the last turn left work that need not wait for records.
     busy: bool,
     /// What the tasks counted, as told to the job already.
-    counted: BTreeMap<TaskId, (u64, u64)>,
+    counted: BTreeMap<TaskId, Counts>,
 }
 
 impl Worker {
@@ -203,9 +203,13 @@ impl Worker {
             let progress = task.advance(now).map_err(|e| of_task(id, e))?;
             more |= taken > 0 || progress == Progress::More;
             let outputs = task.take_outputs();
-            let counts = (task.processed(), task.late_records());
+            let counts = Counts {
+                processed: task.processed(),
+                late: task.late_records(),
+                skipped: task.skipped_records(),
+            };
             let counted = self.counted.entry(id).or_default();
-            self.job.count(counts.0 - counted.0, counts.1 - counted.1);
+            self.job.count(&counts, counted);
             *counted = counts;
             self.send(outputs).await?;
         }
