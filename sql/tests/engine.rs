@@ -30,3 +30,21 @@ async fn a_view_counts_what_is_inserted() {
     assert_eq!(node.rows("SELECT count(*) FROM ads").await, ["3"]);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregate_over_a_view_takes_its_columns_without_nulls() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let node = Node::start(dir.path()).await;
+    node.rows(ADS).await;
+    node.rows(
+        "CREATE MATERIALIZED VIEW shown AS SELECT campaign, count(*) AS n FROM ads GROUP BY campaign;
+         INSERT INTO ads VALUES (1, 'men', 0, '2024-01-01 00:00:01'), (2, 'men', 1, '2024-01-01 00:00:02')",
+    )
+    .await;
+    assert_eq!(
+        node.rows("FLUSH; SELECT count(*), sum(n), min(n) FROM shown")
+            .await,
+        ["1|2|2"]
+    );
+    node.stop().await;
+}

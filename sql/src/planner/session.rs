@@ -3,7 +3,7 @@
 
 use crate::catalog::Relation;
 use crate::functions::window_functions;
-use crate::plan::arrow_schema;
+use crate::operators::nullable_schema;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -52,7 +52,9 @@ impl RelationTable {
     /// A table over a relation.
     pub fn new(relation: Arc<Relation>, reader: Option<Arc<dyn RelationReader>>) -> Self {
         Self {
-            schema: arrow_schema(relation.visible_columns()),
+            // What a topic or a store gives may hold nulls whatever was derived of it, and
+            // DataFusion wants plan and batches to agree.
+            schema: nullable_schema(relation.visible_columns()),
             relation,
             reader,
         }
