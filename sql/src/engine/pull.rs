@@ -8,8 +8,7 @@
 use super::{Inner, formats, topics};
 use crate::catalog::{Body, Relation, log_error};
 use crate::error::{SqlError, SqlState};
-use crate::operators::nullable_schema;
-use crate::plan::{ColumnSpec, OnBadRecord, RowFormat};
+use crate::plan::{ColumnSpec, OnBadRecord, RowFormat, arrow_schema};
 use crate::planner::RelationReader;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -111,7 +110,7 @@ impl RelationReader for Reader {
             .filter_map(|index| columns.get(*index).cloned())
             .collect();
         let rows = Rows {
-            schema: nullable_schema(&wanted),
+            schema: arrow_schema(&wanted),
             format,
             columns,
             projection,

@@ -323,7 +323,6 @@ impl GroupAggregate {
         let global = self.is_global();
         for (i, group) in (0u32..).zip(&groups) {
             let slot = self.table.get(*group);
-            let at = *group as usize;
             let visible = global || slot.rows > 0;
             match (slot.visible, visible) {
                 (false, true) => {
@@ -340,16 +339,7 @@ impl GroupAggregate {
                 }
                 _ => {}
             }
-            if slot.rows == 0 && !global && self.calls.is_empty(at) {
-                cx.state().delete(self.store, self.table.key(at))?;
-            } else {
-                self.scratch.clear();
-                self.scratch.push(VERSION);
-                put_int(i128::from(slot.rows), &mut self.scratch);
-                self.calls.encode(at, &mut self.scratch);
-                cx.state()
-                    .put(self.store, self.table.key(at), &self.scratch)?;
-            }
+            self.store_group(*group, cx)?;
             if let Some(slot) = self.table.get_mut(*group) {
                 slot.visible = visible;
                 slot.dirty = false;
@@ -365,6 +355,22 @@ impl GroupAggregate {
             self.forget();
         }
         Ok(Progress::Done)
+    }
+
+    /// Writes the state of a group, or removes it when nothing is left.
+    fn store_group(&mut self, group: u32, cx: &mut TaskContext<'_>) -> Result<(), OperatorError> {
+        let (slot, at) = (self.table.get(group), group as usize);
+        if slot.rows == 0 && !self.is_global() && self.calls.is_empty(at) {
+            cx.state().delete(self.store, self.table.key(at))?;
+        } else {
+            self.scratch.clear();
+            self.scratch.push(VERSION);
+            put_int(i128::from(slot.rows), &mut self.scratch);
+            self.calls.encode(at, &mut self.scratch);
+            cx.state()
+                .put(self.store, self.table.key(at), &self.scratch)?;
+        }
+        Ok(())
     }
 
     /// The rows `rows` of the old results followed by the new ones, with their keys.
@@ -514,8 +520,10 @@ impl ColumnarNode for GroupAggregate {
         if self.is_global() && cx.task().partition == 0 {
             let (group, _) = self.table.find_or_insert(&[]);
             self.load(&[group], cx).map_err(|e| self.name.error(e))?;
-            let slot = self.table.get(group);
-            if !slot.visible {
+            if !self.table.get(group).visible {
+                // A write makes the task commit, and so puts the group out, without input.
+                self.store_group(group, cx)
+                    .map_err(|e| self.name.error(e))?;
                 if let Some(slot) = self.table.get_mut(group) {
                     slot.dirty = true;
                 }
