@@ -29,3 +29,19 @@ pub use typed::{
     AsKey, KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,
     ReadOnlyTable, Row, StoreAccess, StoreRef, TimeWindows, TimerId, Window, Windowed,
 };
+
+/// Everything that a program of the DSL needs, in one `use`.
+pub mod prelude {
+    pub use crate::dsl::*;
+    pub use crate::serdes::{
+        BincodeSerde, BoolSerde, BytesSerde, DefaultSerde, Deserializer, F32Serde, F64Serde,
+        I16Serde, I32Serde, I64Serde, JsonSerde, Nullable, Serde, SerdeError, Serializer,
+        StringSerde, U16Serde, U32Serde, U64Serde, UnitSerde, UuidSerde, WindowedSerde,
+    };
+    pub use crate::topology::{OffsetReset, Topology};
+    pub use crate::typed::{
+        KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,
+        ReadOnlyTable, Row, StoreRef, TimeWindows, TimerId, Window, Windowed,
+    };
+    pub use crate::{Streams, StreamsConfig, StreamsError, TestDriverOptions, TopologyTestDriver};
+}

@@ -46,3 +46,8 @@ pub use kstream::{Branched, KStream};
 pub use ktable::KTable;
 pub use options::{Consumed, Grouped, Joined, Materialized, Produced, Repartitioned};
 pub use windowed::{EmitStrategy, TimeWindowedKStream};
+
+/// The guide's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/dsl.md")]
+struct Guide;
