@@ -6,7 +6,8 @@
 //! Cursors that are open while the cache changes get what they have not read yet copied
 //! out first, so that each sees the store as it was when it was opened.
 
-use crate::KeyRange;
+use crate::index::{Index, Slot};
+use crate::{KeyRange, StoreKind};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,19 +16,6 @@ use std::sync::{Arc, Weak};
 
 /// What an entry costs besides its bytes, roughly.
 const OVERHEAD: usize = 96;
-
-#[derive(Debug, Clone)]
-struct Slot {
-    /// `None` is a delete.
-    value: Option<Bytes>,
-    dirty: bool,
-}
-
-#[derive(Debug)]
-enum Index {
-    Hash(HashMap<Bytes, Slot>),
-    Tree(BTreeMap<Bytes, Slot>),
-}
 
 /// What the cache says about a key.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,11 +63,12 @@ fn size(key: &[u8], value: Option<&Bytes>) -> usize {
 }
 
 impl WriteCache {
-    pub(crate) fn new(scanned: bool) -> Self {
+    pub(crate) fn new(kind: &StoreKind) -> Self {
         Self {
-            index: match scanned {
-                true => Index::Tree(BTreeMap::new()),
-                false => Index::Hash(HashMap::new()),
+            index: match kind {
+                StoreKind::KeyValue { scanned: true } => Index::Tree(BTreeMap::new()),
+                StoreKind::KeyValue { scanned: false } => Index::Hash(HashMap::new()),
+                StoreKind::Window { .. } => Index::Windows(BTreeMap::new()),
             },
             dirty: Vec::new(),
             dirty_bytes: 0,
@@ -92,11 +81,7 @@ impl WriteCache {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Cached {
-        let slot = match &self.index {
-            Index::Hash(map) => map.get(key),
-            Index::Tree(map) => map.get(key),
-        };
-        match slot {
+        match self.index.get(key) {
             Some(slot) => Cached::Known(slot.value.clone()),
             None if self.is_expired(key) => Cached::Known(None),
             None => Cached::Unknown,
@@ -119,11 +104,7 @@ impl WriteCache {
             .as_ref()
             .is_some_and(|floor| key < floor.as_ref());
         let added = size(key, value.as_ref());
-        let slot = match &mut self.index {
-            Index::Hash(map) => map.get_mut(key),
-            Index::Tree(map) => map.get_mut(key),
-        };
-        match slot {
+        match self.index.get_mut(key) {
             Some(slot) => {
                 let old = size(key, slot.value.as_ref());
                 slot.value = value;
@@ -138,11 +119,7 @@ impl WriteCache {
             None => {
                 let key = Bytes::copy_from_slice(key);
                 self.dirty.push(key.clone());
-                let slot = Slot { value, dirty: true };
-                match &mut self.index {
-                    Index::Hash(map) => map.insert(key, slot),
-                    Index::Tree(map) => map.insert(key, slot),
-                };
+                self.index.insert(key, Slot { value, dirty: true });
             }
         }
         self.dirty_bytes += added;
@@ -156,26 +133,10 @@ impl WriteCache {
         }
         self.copy_out();
         let (mut dirty, mut clean) = (0, 0);
-        let mut count = |key: &Bytes, slot: &Slot| match slot.dirty {
+        self.index.expire(&end, |key, slot| match slot.dirty {
             true => dirty += size(key, slot.value.as_ref()),
             false => clean += size(key, slot.value.as_ref()),
-        };
-        match &mut self.index {
-            Index::Tree(map) => {
-                let kept = map.split_off(&end);
-                for (key, slot) in map.iter() {
-                    count(key, slot);
-                }
-                *map = kept;
-            }
-            Index::Hash(map) => map.retain(|key, slot| {
-                let keep = *key >= end;
-                if !keep {
-                    count(key, slot);
-                }
-                keep
-            }),
-        }
+        });
         self.dirty_bytes = self.dirty_bytes.saturating_sub(dirty);
         self.clean_bytes = self.clean_bytes.saturating_sub(clean);
         if risen {
@@ -197,14 +158,10 @@ impl WriteCache {
     pub(crate) fn sorted_dirty(&mut self) -> Vec<(Bytes, Option<Bytes>)> {
         self.dirty.sort_unstable();
         self.dirty.dedup();
-        let slot = |key: &Bytes| match &self.index {
-            Index::Hash(map) => map.get(key),
-            Index::Tree(map) => map.get(key),
-        };
         self.dirty
             .iter()
             .filter_map(|key| {
-                let slot = slot(key).filter(|slot| slot.dirty)?;
+                let slot = self.index.get(key).filter(|slot| slot.dirty)?;
                 Some((key.clone(), slot.value.clone()))
             })
             .collect()
@@ -223,11 +180,7 @@ impl WriteCache {
         self.clean_bytes += self.dirty_bytes;
         self.dirty_bytes = 0;
         for key in self.dirty.drain(..) {
-            let slot = match &mut self.index {
-                Index::Hash(map) => map.get_mut(&key),
-                Index::Tree(map) => map.get_mut(&key),
-            };
-            if let Some(slot) = slot {
+            if let Some(slot) = self.index.get_mut(&key) {
                 slot.dirty = false;
             }
         }
@@ -236,10 +189,7 @@ impl WriteCache {
     /// Forgets everything, committed entries included.
     pub(crate) fn clear(&mut self) {
         self.copy_out();
-        match &mut self.index {
-            Index::Hash(map) => map.clear(),
-            Index::Tree(map) => map.clear(),
-        }
+        self.index.clear();
         self.dirty.clear();
         self.dirty_bytes = 0;
         self.clean_bytes = 0;
@@ -252,7 +202,7 @@ impl WriteCache {
     pub(crate) fn open(&mut self, range: &KeyRange) -> Arc<Mutex<Overlay>> {
         let overlay = match &self.index {
             Index::Tree(_) => Overlay::Live(None),
-            Index::Hash(_) => Overlay::Copied(self.entries(range, None)),
+            _ => Overlay::Copied(self.index.entries(range)),
         };
         let live = matches!(overlay, Overlay::Live(_));
         let overlay = Arc::new(Mutex::new(overlay));
@@ -275,52 +225,16 @@ impl WriteCache {
         match overlay {
             Overlay::Copied(entries) => entries.pop_front(),
             Overlay::Live(last) => {
-                let Index::Tree(map) = &self.index else {
-                    return None;
-                };
-                let from = match last {
-                    Some(last) => Bound::Excluded(last.clone()),
-                    None => range.from.clone(),
-                };
                 let rest = KeyRange {
-                    from,
+                    from: match last {
+                        Some(last) => Bound::Excluded(last.clone()),
+                        None => range.from.clone(),
+                    },
                     to: range.to.clone(),
                 };
-                if rest.is_empty() {
-                    return None;
-                }
-                let (key, slot) = map.range((rest.from, rest.to)).next()?;
+                let (key, slot) = self.index.first(&rest)?;
                 *last = Some(key.clone());
                 Some((key.clone(), slot.value.clone()))
-            }
-        }
-    }
-
-    fn entries(
-        &self,
-        range: &KeyRange,
-        behind: Option<&Bytes>,
-    ) -> VecDeque<(Bytes, Option<Bytes>)> {
-        let mut range = range.clone();
-        if let Some(behind) = behind {
-            range.from = Bound::Excluded(behind.clone());
-        }
-        if range.is_empty() {
-            return VecDeque::new();
-        }
-        match &self.index {
-            Index::Tree(map) => map
-                .range((range.from, range.to))
-                .map(|(key, slot)| (key.clone(), slot.value.clone()))
-                .collect(),
-            Index::Hash(map) => {
-                let mut entries: Vec<_> = map
-                    .iter()
-                    .filter(|(key, _)| range.contains(key))
-                    .map(|(key, slot)| (key.clone(), slot.value.clone()))
-                    .collect();
-                entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-                entries.into()
             }
         }
     }
@@ -334,8 +248,11 @@ impl WriteCache {
             if let Some(overlay) = open.overlay.upgrade() {
                 let mut overlay = overlay.lock();
                 if let Overlay::Live(last) = &*overlay {
-                    let entries = self.entries(&open.range, last.as_ref());
-                    *overlay = Overlay::Copied(entries);
+                    let mut rest = open.range.clone();
+                    if let Some(last) = last {
+                        rest.from = Bound::Excluded(last.clone());
+                    }
+                    *overlay = Overlay::Copied(self.index.entries(&rest));
                 }
             }
         }

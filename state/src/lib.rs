@@ -24,6 +24,7 @@
 mod cache;
 mod cursor;
 mod error;
+mod index;
 mod owned_iter;
 mod position;
 mod range;

@@ -3,7 +3,7 @@
 //! There is no write-ahead log. Column families are flushed together, so that what a
 //! crash leaves of them is of one moment, the positions of that moment included.
 
-use crate::{Backend, StateError, StateRuntime, StoreKind, StorePosition, StoreSpec};
+use crate::{Backend, StateError, StateRuntime, StorePosition, StoreSpec};
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, LogLevel,
@@ -282,13 +282,5 @@ pub(crate) fn io(store: &str, error: &rocksdb::Error) -> StateError {
     StateError::Io {
         store: store.to_owned(),
         reason: error.to_string(),
-    }
-}
-
-/// Whether the cache of a store is kept in key order.
-pub(crate) fn is_scanned(spec: &StoreSpec) -> bool {
-    match spec.kind {
-        StoreKind::KeyValue { scanned } => scanned,
-        StoreKind::Window { .. } => true,
     }
 }

@@ -8,7 +8,7 @@
 use crate::cache::{Cached, WriteCache};
 use crate::cursor::{CommittedCursor, Cursor};
 use crate::reader::{CommittedReader, Published, Source};
-use crate::rocks::{Rocks, is_scanned};
+use crate::rocks::Rocks;
 use crate::runtime::Ticket;
 use crate::window_store::WindowStore;
 use crate::{Backend, KeyRange, StateError, StateRuntime, StorePosition, StoreSpec};
@@ -42,6 +42,8 @@ pub struct TaskState {
     stores: Vec<Store>,
     rocks: Option<Rocks>,
     ticket: Option<Ticket>,
+    /// Where window keys are put together, so that a look-up allocates nothing.
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl TaskState {
@@ -69,7 +71,7 @@ impl TaskState {
 
     fn with(specs: &[StoreSpec], in_memory: impl Fn(&StoreSpec) -> bool) -> Self {
         let stores = specs.iter().map(|spec| Store {
-            cache: WriteCache::new(is_scanned(spec)),
+            cache: WriteCache::new(&spec.kind),
             memory: in_memory(spec).then(Memory::default),
         });
         Self {
@@ -77,6 +79,7 @@ impl TaskState {
             stores: stores.collect(),
             rocks: None,
             ticket: None,
+            scratch: Vec::new(),
         }
     }
 

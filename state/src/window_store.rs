@@ -1,7 +1,7 @@
 //! The view of a window store: values by key and window start.
 
 use crate::cursor::WindowCursor;
-use crate::window::{encode_start, window_key};
+use crate::window::encode_start;
 use crate::{KeyRange, StateError, StoreId, TaskState};
 use bytes::Bytes;
 use std::ops::Bound;
@@ -14,22 +14,35 @@ pub struct WindowStore<'a> {
 }
 
 impl WindowStore<'_> {
+    /// Does something with the stored key of `key` in the window that starts at `start`.
+    fn with_key<T>(
+        &mut self,
+        key: &[u8],
+        start: i64,
+        act: impl FnOnce(&mut TaskState, StoreId, &[u8]) -> T,
+    ) -> T {
+        let mut stored = std::mem::take(&mut self.state.scratch);
+        stored.clear();
+        stored.extend_from_slice(&encode_start(start));
+        stored.extend_from_slice(key);
+        let done = act(self.state, self.store, &stored);
+        self.state.scratch = stored;
+        done
+    }
+
     /// Sets the value of `key` in the window that starts at `start`.
     pub fn put(&mut self, key: &[u8], start: i64, value: &[u8]) -> Result<(), StateError> {
-        let key = window_key(key, start);
-        self.state.put(self.store, &key, value)
+        self.with_key(key, start, |state, store, key| state.put(store, key, value))
     }
 
     /// Removes `key` from the window that starts at `start`.
     pub fn delete(&mut self, key: &[u8], start: i64) -> Result<(), StateError> {
-        let key = window_key(key, start);
-        self.state.delete(self.store, &key)
+        self.with_key(key, start, |state, store, key| state.delete(store, key))
     }
 
     /// The value of `key` in the window that starts at `start`.
     pub fn fetch(&mut self, key: &[u8], start: i64) -> Result<Option<Bytes>, StateError> {
-        let key = window_key(key, start);
-        self.state.get(self.store, &key)
+        self.with_key(key, start, |state, store, key| state.get(store, key))
     }
 
     /// The windows of `key` that start in `from..=to`, by time. Keys are laid out

@@ -126,9 +126,9 @@ impl StreamsConfig {
                 }
             }
             "processing.guarantee" => {
-                // Until the broker has transactions there is one.
                 if value != "at_least_once" {
-                    return Err(invalid(key, value, "at_least_once"));
+                    let expected = "at_least_once (exactly-once comes with transactions)";
+                    return Err(invalid(key, value, expected));
                 }
             }
             _ => return Err(unknown(key)),
