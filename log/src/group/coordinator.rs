@@ -4,7 +4,7 @@
 //! first ([`Action::Persist`] before [`Action::Reply`], with the [`Event::Persisted`] in between);
 //! the same events at the same times give the same actions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -268,6 +268,12 @@ impl Coordinator {
     /// The offset that a group committed for a partition.
     pub fn offset(&self, group: &str, at: &TopicPartition) -> Option<&CommittedOffset> {
         self.groups.get(group)?.offsets.get(at)
+    }
+
+    /// The topics of which there are offsets.
+    pub fn topics(&self) -> BTreeSet<Str> {
+        let offsets = self.groups.values().flat_map(|g| g.offsets.keys());
+        offsets.map(|(topic, _)| topic.clone()).collect()
     }
 
     /// Every offset that a group committed.

@@ -21,7 +21,7 @@ use super::replicas::OFFSETS_TOPIC;
 use super::topics::{self, NewTopic, Refused};
 use crate::config::Settings;
 use crate::controller::MetadataImage;
-use crate::group::{Event, GroupConfig};
+use crate::group::{Coordinator, Event, GroupConfig};
 use crate::wire::{ErrorCode, Str};
 
 /// The group coordinators of this broker.
@@ -82,6 +82,7 @@ impl Groups {
     /// New metadata are applied: loads the coordinators once their topic is there, and forgets the
     /// offsets of deleted topics. Blocks on the disk.
     pub(crate) fn metadata_changed(&self, core: &Arc<Core>, image: &MetadataImage) {
+        let mut loaded_now = false;
         if self.shards.read().is_empty()
             && let Some(topic) = core.replicas.registry().topic(OFFSETS_TOPIC)
         {
@@ -97,6 +98,7 @@ impl Groups {
                 Some(shards) => {
                     *self.shards.write() = Arc::new(shards.into_iter().map(Arc::new).collect());
                     self.earlier.notify_one();
+                    loaded_now = true;
                 }
                 // Where a group lives depends on all partitions being there.
                 None => tracing::error!(
@@ -104,7 +106,7 @@ impl Groups {
                 ),
             }
         }
-        let gone: Vec<Str> = {
+        let mut gone: Vec<Str> = {
             let mut known = self.topics.lock();
             let gone = known
                 .iter()
@@ -114,6 +116,13 @@ impl Groups {
             *known = image.topics().map(|t| (t.id, Str::from(&t.name))).collect();
             gone
         };
+        if loaded_now {
+            // Deleted just before a crash: their offsets may still be there.
+            for shard in self.shards.read().iter() {
+                gone.extend(shard.with(Coordinator::topics));
+            }
+            gone.retain(|topic| image.topic(topic).is_none());
+        }
         if !gone.is_empty() {
             for shard in self.shards.read().iter() {
                 shard.step(core, Event::TopicsDeleted(gone.clone()));
