@@ -539,3 +539,82 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn a_stream_goes_through_a_repartition_topic_once_however_many_read_it_back() {
+    let builder = StreamsBuilder::new();
+    let source = stream(&builder, "s");
+    // Two aggregations of one named grouping.
+    let grouped = source.group_by(|_, v| v.clone(), Grouped::of_types().name("by-value"));
+    grouped.count(Materialized::as_("count"));
+    grouped.reduce(|row, value| row + value, Materialized::as_("all"));
+    // Two joins of one rekeyed stream.
+    let rekeyed = source.select_key(|_, v| v.clone());
+    let (t, u) = (table(&builder, "t"), table(&builder, "u"));
+    rekeyed
+        .join(&t, |v, row| format!("{v}+{row}"), Joined::of_types())
+        .left_join(&u, |v, _| v.clone(), Joined::new())
+        .to("out", Produced::of_types());
+    rekeyed
+        .left_join(&u, |v, _| format!("{v}-"), Joined::of_types())
+        .to("out", Produced::of_types());
+    let topology = builder.build().unwrap();
+    let sinks: usize = topology
+        .sub_topologies
+        .iter()
+        .map(|sub| sub.sinks.len())
+        .sum();
+    assert_eq!(
+        sinks, 4,
+        "two repartition topics and two ways to `out`:\n{topology}"
+    );
+    let driver = TopologyTestDriver::new(topology).unwrap();
+    let t_in = driver.input_topic("t", StringSerde, StringSerde);
+    t_in.pipe(&s("x"), &s("X"), 0).unwrap();
+    let input = driver.input_topic("s", StringSerde, StringSerde);
+    input.pipe(&s("k"), &s("x"), 1).unwrap();
+    input.pipe(&s("k"), &s("x"), 2).unwrap();
+    let count = driver.table_rows("count", StringSerde, I64Serde).unwrap();
+    assert_eq!(count, [(s("x"), 2, 2)]);
+    let all = driver.table_rows("all", StringSerde, StringSerde).unwrap();
+    assert_eq!(all, [(s("x"), s("xx"), 2)]);
+    assert_eq!(out(&driver), ["x=x+X@1", "x=x-@1", "x=x+X@2", "x=x-@2"]);
+}
+
+#[test]
+fn two_repartition_topics_of_one_name_are_refused() {
+    let builder = StreamsBuilder::new();
+    let source = stream(&builder, "s");
+    for store in ["a", "b"] {
+        source
+            .group_by(|_, v| v.clone(), Grouped::of_types().name("same"))
+            .count(Materialized::as_(store));
+    }
+    let message = builder.build().unwrap_err().to_string();
+    assert!(
+        message.contains("`same` is used for two repartition topics"),
+        "{message}"
+    );
+}
+
+#[test]
+fn merged_topics_that_are_partitioned_differently_cannot_be_grouped_as_they_are() {
+    for regrouped in [false, true] {
+        let builder = StreamsBuilder::new();
+        let merged = stream(&builder, "a").merge(&stream(&builder, "b"));
+        if regrouped {
+            merged
+                .group_by(|key, _| key.clone(), Grouped::of_types())
+                .count(Materialized::as_("counts"));
+        } else {
+            merged
+                .group_by_key(Grouped::new())
+                .count(Materialized::as_("counts"));
+        }
+        let options = TestDriverOptions::new()
+            .partitions("a", 2)
+            .partitions("b", 3);
+        let driver = TopologyTestDriver::with_options(builder.build().unwrap(), options);
+        assert_eq!(driver.is_ok(), regrouped);
+    }
+}

@@ -54,7 +54,16 @@ pub(crate) struct DraftInner {
     /// Groups of sources whose topics must have equally many partitions.
     pub(crate) copartitioned: Vec<BTreeSet<NodeId>>,
     pub(crate) problems: Vec<String>,
+    repartitions: BTreeMap<String, Repartition>,
     counter: usize,
+}
+
+/// A repartition topic: from which node it is written, and which source reads it.
+#[derive(Debug, Clone, Copy)]
+struct Repartition {
+    parent: NodeId,
+    needs_key: bool,
+    source: NodeId,
 }
 
 /// The topology while it is declared, shared by the builder and all its streams.
@@ -188,6 +197,44 @@ impl Draft {
         if sources.len() > 1 {
             self.with(|draft| draft.copartitioned.push(sources));
         }
+    }
+
+    /// The source behind the repartition topic `name` of `parent`, if it is there already:
+    /// a stream is written through a topic once, however many operators read it back.
+    pub(crate) fn repartitioned(
+        &self,
+        name: &str,
+        parent: NodeId,
+        needs_key: bool,
+    ) -> Option<NodeId> {
+        self.with(|draft| {
+            let known = draft.repartitions.get(name).copied()?;
+            if known.parent == parent && known.needs_key == needs_key {
+                return Some(known.source);
+            }
+            draft.problems.push(format!(
+                "the name `{name}` is used for two repartition topics: choose another one"
+            ));
+            None
+        })
+    }
+
+    /// Notes a repartition topic.
+    pub(crate) fn add_repartition(
+        &self,
+        name: String,
+        parent: NodeId,
+        needs_key: bool,
+        source: NodeId,
+    ) {
+        self.with(|draft| {
+            let repartition = Repartition {
+                parent,
+                needs_key,
+                source,
+            };
+            draft.repartitions.insert(name, repartition);
+        });
     }
 
     pub(crate) fn node_name(&self, id: NodeId) -> String {

@@ -149,6 +149,8 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
                 true,
             )
         } else {
+            // Merged topics hold a key's records in one task only if partitioned alike.
+            draft.copartition(self.stream.sources.clone());
             self.stream.clone()
         };
         Aggregation {

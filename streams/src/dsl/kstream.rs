@@ -349,6 +349,17 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         hint: &str,
         needs_key: bool,
     ) -> KStream<K, V> {
+        if let Some(source) = self.draft.repartitioned(&topic, self.node, needs_key) {
+            return KStream {
+                draft: self.draft.clone(),
+                node: source,
+                key: serdes.key_or(self.key.as_ref()),
+                value: serdes.value_or(self.value.as_ref()),
+                rekeyed: false,
+                sources: [source].into(),
+            };
+        }
+        let name = topic.clone();
         let sink_name = self.draft.name("KSTREAM-SINK-");
         let filter_name = self.draft.name("KSTREAM-FILTER-");
         let source_name = self.draft.name("KSTREAM-SOURCE-");
@@ -379,13 +390,16 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         if needs_key {
             self.draft.also(sink, filter_name);
         }
-        super::builder::source(
+        let stream = super::builder::source(
             &self.draft,
             source_name,
             reference,
             Consumed::new(),
             (key, value),
-        )
+        );
+        self.draft
+            .add_repartition(name, self.node, needs_key, stream.node);
+        stream
     }
 
     /// Groups the records by the key they have.
@@ -465,7 +479,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
                 .clone()
                 .unwrap_or_else(|| self.draft.node_name(self.node));
             let operator = "a join of a stream whose key may have changed";
-            self.through(topic, None, &serdes, operator, "Joined::with", !left)
+            // Inner and left joins may share the topic, so records without a key go along.
+            self.through(topic, None, &serdes, operator, "Joined::with", false)
         } else {
             self.clone()
         };
@@ -552,6 +567,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
                 true,
             )
         } else {
+            self.draft.copartition(self.sources.clone());
             self.clone()
         };
         let rows = RowSerdes {
