@@ -9,7 +9,7 @@ mod materialize;
 mod project;
 mod view;
 
-pub use aggregate::{GroupAggregate, PartialAggregate};
+pub use aggregate::{GroupAggregate, PartialAggregate, split_aggregate};
 pub use error::OperatorError;
 pub use materialize::{Materialize, Sink, view_key_codec};
 pub use project::{FilterProject, Hop, Union};

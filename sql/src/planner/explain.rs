@@ -194,7 +194,10 @@ fn describe(kind: &OperatorKind, input: &[ColumnSpec], output: &[ColumnSpec]) ->
             } else {
                 format!("GroupAggregate by ({})", list(input, &aggregate.keys))
             };
-            if !aggregate.calls.is_empty() {
+            if aggregate.partial_input {
+                let merged: Vec<_> = aggregate.calls.iter().filter_map(|c| c.argument).collect();
+                text += &format!(", merging {}", list(input, &merged));
+            } else if !aggregate.calls.is_empty() {
                 text += &format!(": {}", calls(input, &aggregate.calls));
             }
             if let Some(window) = &aggregate.window {

@@ -10,6 +10,7 @@ use super::session::RelationTable;
 use crate::catalog::{Body, Relation};
 use crate::error::{SqlError, SqlState};
 use crate::functions::{HOP, SHIFT, TUMBLE};
+use crate::operators::split_aggregate;
 use crate::parse::Parsed;
 use crate::plan::types::type_name;
 use crate::plan::{
@@ -739,8 +740,29 @@ impl Builder {
             .copied()
             .collect();
 
-        let input = self.exchange(projected, needed, &keys);
-        let append_only_input = input.mode == ChangelogMode::AppendOnly;
+        let append_only_input = projected.mode == ChangelogMode::AppendOnly;
+        let partial = append_only_input
+            .then(|| split_aggregate(&keys, &mut calls, &projected.columns))
+            .flatten();
+        let partial_input = partial.is_some();
+        let input = match partial {
+            Some((partial, columns)) => {
+                let projected = self.cut(projected, needed);
+                let node = Node {
+                    visible: columns.len(),
+                    columns,
+                    key: Vec::new(),
+                    watermark: projected.watermark.filter(|column| *column < keys.len()),
+                    windows: windows.clone(),
+                    ..projected
+                };
+                let (kind, from) = (OperatorKind::PartialAggregate(partial), node.operator);
+                let node = self.add(kind, vec![from], node);
+                let needed = node.columns.len();
+                self.exchange(node, needed, &keys)
+            }
+            None => self.exchange(projected, needed, &keys),
+        };
         let key_names = names(&input.columns, &keys);
         let unbounded = match (&window, keys.is_empty()) {
             (Some(_), _) | (None, true) => None,
@@ -799,7 +821,7 @@ impl Builder {
                 calls,
                 store,
                 window,
-                partial_input: false,
+                partial_input,
                 append_only_input,
             }),
             vec![input.operator],
@@ -810,14 +832,7 @@ impl Builder {
     /// Sends the first `needed` columns of every row to the task of its group. The
     /// identity of rows ends here: an aggregate tells rows apart by value.
     fn exchange(&mut self, input: Node, needed: usize, keys: &[usize]) -> Node {
-        let input = if input.columns.len() > needed {
-            let exprs = (0..needed).map(ScalarExpr::Column).collect();
-            let columns = pick(&input.columns, &(0..needed).collect::<Vec<_>>());
-            // A projection on a projection: make it one.
-            self.narrow(input, exprs, columns)
-        } else {
-            input
-        };
+        let input = self.cut(input, needed);
         let id = self.next_exchange;
         self.next_exchange += 1;
         let exchange = ExchangeDesc {
@@ -842,6 +857,17 @@ impl Builder {
                 ..input
             },
         )
+    }
+
+    /// Leaves the first `needed` columns.
+    fn cut(&mut self, input: Node, needed: usize) -> Node {
+        if input.columns.len() <= needed {
+            return input;
+        }
+        let exprs = (0..needed).map(ScalarExpr::Column).collect();
+        let columns = pick(&input.columns, &(0..needed).collect::<Vec<_>>());
+        // A projection on a projection: make it one.
+        self.narrow(input, exprs, columns)
     }
 
     /// Cuts columns off the end, in the last operator if that is a projection.

@@ -10,4 +10,4 @@ mod partial;
 mod window;
 
 pub use group::GroupAggregate;
-pub use partial::PartialAggregate;
+pub use partial::{PartialAggregate, split_aggregate};

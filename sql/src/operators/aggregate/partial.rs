@@ -7,9 +7,9 @@ use super::calls::Calls;
 use super::group::put_partial;
 use super::groups::GroupTable;
 use crate::operators::{OperatorError, nullable_schema};
-use crate::plan::{ColumnSpec, PartialAggregateOp};
+use crate::plan::{AggregateCall, AggregateFunction, ColumnSpec, PartialAggregateOp};
 use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 use thalweg_state::TaskState;
 use thalweg_streams::StreamsError;
@@ -17,6 +17,52 @@ use thalweg_streams::columnar::{
     Chunk, ColumnarNode, EncodedKeys, KeyCodec, KeyVersion, NodeName, Outputs,
 };
 use thalweg_streams::task::TaskContext;
+
+/// Splits an aggregate of insert-only rows at the exchange: gives the operator ahead of it
+/// with its output columns, and makes `calls` those of the operator behind it. `None`, and
+/// nothing changed, where a call cannot be merged.
+pub fn split_aggregate(
+    keys: &[usize],
+    calls: &mut [AggregateCall],
+    input: &[ColumnSpec],
+) -> Option<(PartialAggregateOp, Vec<ColumnSpec>)> {
+    if calls.is_empty() || !calls.iter().all(|call| is_mergeable(call, input)) {
+        return None;
+    }
+    let mut columns = keys
+        .iter()
+        .map(|k| input.get(*k).cloned())
+        .collect::<Option<Vec<_>>>()?;
+    let op = PartialAggregateOp {
+        keys: keys.to_vec(),
+        calls: calls.to_vec(),
+    };
+    for call in calls {
+        // What is the greatest or least of distinct values is so of all.
+        call.distinct = false;
+        call.argument = Some(columns.len());
+        call.filter = None;
+        columns.push(ColumnSpec::required(&call.output.name, DataType::Binary));
+    }
+    Some((op, columns))
+}
+
+/// All but DISTINCT, and means of decimals whose scale the result does not tell.
+fn is_mergeable(call: &AggregateCall, input: &[ColumnSpec]) -> bool {
+    let argument = call
+        .argument
+        .and_then(|a| input.get(a))
+        .map(|c| &c.data_type);
+    match (call.function, argument, &call.output.data_type) {
+        (AggregateFunction::Min | AggregateFunction::Max, _, _) => true,
+        (
+            AggregateFunction::Avg,
+            Some(DataType::Decimal128(_, scale)),
+            DataType::Decimal128(_, result),
+        ) => !call.distinct && scale.checked_add(4) == Some(*result),
+        _ => !call.distinct,
+    }
+}
 
 /// Puts out keys and one binary column of partial states a call. Takes inserts only.
 pub struct PartialAggregate {
