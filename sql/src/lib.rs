@@ -12,8 +12,10 @@ pub mod functions;
 pub mod lower;
 pub mod operators;
 pub mod parse;
+mod pg;
 pub mod plan;
 pub mod planner;
 
 pub use engine::{Engine, EngineConfig, RowStream, Session, StatementResult};
 pub use error::{Place, SqlError, SqlState};
+pub use pg::PgServer;

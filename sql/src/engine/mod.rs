@@ -18,6 +18,7 @@ pub(crate) mod topics;
 
 pub use jobs::{JobInfo, JobStatus};
 pub use session::{Command, RowStream, Session, StatementResult};
+pub(crate) use show::SERVER_VERSION;
 pub use show::sql_type_name;
 
 use crate::catalog::{self, CatalogReader, CatalogState, CatalogWriter, Change};
