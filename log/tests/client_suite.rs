@@ -50,6 +50,7 @@ suite! {
     groups::members_that_come_and_go_read_each_record_once,
     groups::positions_are_committed_automatically_and_by_hand,
     groups::a_dropped_consumer_leaves_its_group,
+    groups::who_stays_away_loses_its_partitions_and_may_come_back,
     admin::topics_live_and_die,
     admin::configurations_are_told_and_changed,
     admin::groups_are_listed_described_and_deleted,

@@ -427,3 +427,35 @@ pub(crate) async fn a_dropped_consumer_leaves_its_group(cluster: &Cluster) {
     first.unsubscribe();
     assert!(first.assignment().is_empty());
 }
+
+pub(crate) async fn who_stays_away_loses_its_partitions_and_may_come_back(cluster: &Cluster) {
+    let client = cluster.with_topic("t", 2).await;
+    let away = ConsumerConfig {
+        max_poll_interval_ms: Duration::from_millis(150),
+        ..quick_group("g")
+    };
+    let mut away = client.consumer(away).unwrap();
+    away.subscribe(&["t"]).unwrap();
+    assert_eq!(assigned(&mut away).await.len(), 2);
+    let mut present = client.consumer(quick_group("g")).unwrap();
+    present.subscribe(&["t"]).unwrap();
+    poll_all(&mut [&mut present], |_, _| {}, |m| sizes(m) == [2]).await;
+    // Nothing that it still holds can be committed; it is told, and joins anew.
+    let offset = BTreeMap::from([(tp("t", 0), OffsetAndMetadata::new(0))]);
+    let error = away.commit(offset).await.unwrap_err();
+    assert!(
+        error.to_string().contains("max.poll.interval.ms"),
+        "{error}"
+    );
+    let mut lost = BTreeSet::new();
+    poll_all(
+        &mut [&mut away, &mut present],
+        |who, polled| match polled {
+            Polled::Lost(partitions) if who == 0 => lost.extend(partitions.clone()),
+            _ => {}
+        },
+        |members| sizes(members) == [1, 1],
+    )
+    .await;
+    assert_eq!(lost.len(), 2);
+}

@@ -34,8 +34,11 @@ use crate::wire::{ErrorCode, Str};
 /// What the owner learns.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// These partitions will be given up when the owner goes on.
-    Revoking(Vec<TopicPartition>),
+    /// These partitions will be given up when the owner goes on from this.
+    Revoking {
+        number: u64,
+        partitions: Vec<TopicPartition>,
+    },
     /// These partitions were added; `all` is the whole assignment.
     Assigned {
         added: Vec<TopicPartition>,
@@ -43,8 +46,8 @@ pub(super) enum Event {
     },
     /// These partitions are gone already.
     Lost(Vec<TopicPartition>),
-    /// The group cannot be joined. The task tries again when the owner goes on.
-    Failed(ClientError),
+    /// The group cannot be joined. The task tries again when the owner goes on from this.
+    Failed { number: u64, error: ClientError },
 }
 
 /// What the owner says.
@@ -52,8 +55,8 @@ pub(super) enum Event {
 pub(super) enum Command {
     /// The topics to share.
     Subscribe(Vec<Arc<str>>),
-    /// Go on from `Revoking` or `Failed`.
-    Continue,
+    /// Go on from the `Revoking` or `Failed` of this number.
+    Continue(u64),
     /// Leave the group and end.
     Leave(oneshot::Sender<()>),
 }
@@ -121,7 +124,7 @@ impl Membership {
             orders: Orders {
                 inbox,
                 topics: Vec::new(),
-                continued: false,
+                continued: 0,
                 resubscribed: false,
                 leaving: None,
             },
@@ -129,6 +132,7 @@ impl Membership {
             owned: BTreeSet::new(),
             leads: None,
             next_heartbeat: Instant::now(),
+            event: 0,
             core: core.clone(),
         };
         core.runtime()?.spawn(member.run());
@@ -157,13 +161,16 @@ struct Member {
     /// As the leader: what the last assignment was made from.
     leads: Option<PartitionCounts>,
     next_heartbeat: Instant,
+    /// The number of the last event that the owner must go on from.
+    event: u64,
 }
 
 /// What the owner has said.
 struct Orders {
     inbox: mpsc::UnboundedReceiver<Command>,
     topics: Vec<Arc<str>>,
-    continued: bool,
+    /// From which of our events the owner has gone on.
+    continued: u64,
     resubscribed: bool,
     leaving: Option<oneshot::Sender<()>>,
 }
@@ -176,8 +183,8 @@ impl Orders {
                 self.resubscribed = true;
                 Ok(())
             }
-            Some(Command::Continue) => {
-                self.continued = true;
+            Some(Command::Continue(number)) => {
+                self.continued = number;
                 Ok(())
             }
             Some(Command::Leave(told)) => {
@@ -223,6 +230,8 @@ enum Turn {
     Rejoin,
     /// The group has gone on without us.
     Lost,
+    /// The owner has stayed away for too long, and we have left.
+    Away,
     /// The owner is gone or leaves.
     Leave,
     /// Nothing can be done before something changes.
@@ -251,6 +260,12 @@ impl Member {
                     attempt = 0;
                     self.lose();
                 }
+                Turn::Away => {
+                    self.lose();
+                    if self.await_poll().await.is_err() {
+                        break;
+                    }
+                }
                 Turn::Failed(error) if error.is_retriable() => {
                     tracing::debug!(%error, group = self.coordinator.group_id(), "retrying");
                     let wait = self.core.backoff(attempt);
@@ -266,9 +281,10 @@ impl Member {
                 }
                 Turn::Failed(error) => {
                     self.lose();
-                    self.orders.continued = false;
-                    let _ = self.outbox.send(Event::Failed(error));
-                    let again = |m: &Orders| m.continued || m.resubscribed;
+                    self.event += 1;
+                    let number = self.event;
+                    let _ = self.outbox.send(Event::Failed { number, error });
+                    let again = |m: &Orders| m.continued >= number || m.resubscribed;
                     if self
                         .orders
                         .listen_until(after(Duration::MAX), again)
@@ -341,25 +357,29 @@ impl Member {
         if partitions.is_empty() {
             return Ok(());
         }
-        self.orders.continued = false;
+        self.event += 1;
+        let number = self.event;
+        let _ = self.outbox.send(Event::Revoking {
+            number,
+            partitions: partitions.clone(),
+        });
+        while self.orders.continued < number {
+            let due = self.next_heartbeat;
+            self.orders
+                .listen_until(due, |m| m.continued >= number)
+                .await?;
+            if self.orders.continued >= number {
+                break;
+            }
+            match self.heartbeat().await {
+                // A rebalance is what we are in.
+                Ok(()) | Err(Turn::Rejoin) => {}
+                Err(Turn::Failed(error)) => tracing::debug!(%error, "a heartbeat failed"),
+                Err(turn) => return Err(turn),
+            }
+        }
         for partition in &partitions {
             self.owned.remove(partition);
-        }
-        let _ = self.outbox.send(Event::Revoking(partitions));
-        while !self.orders.continued {
-            let due = self.next_heartbeat;
-            self.orders.listen_until(due, |m| m.continued).await?;
-            if !self.orders.continued {
-                // A rebalance is what we are in, and a lost membership shows when joining.
-                match self.heartbeat().await {
-                    Ok(()) | Err(Turn::Rejoin) => {}
-                    Err(Turn::Lost) => self.forget_generation(true),
-                    Err(Turn::Leave) => return Err(Turn::Leave),
-                    Err(Turn::Failed(error)) => {
-                        tracing::debug!(%error, "a heartbeat failed");
-                    }
-                }
-            }
         }
         Ok(())
     }
@@ -629,9 +649,7 @@ impl Member {
                 "poll was not called within max.poll.interval.ms; leaving the group"
             );
             self.leave_group().await;
-            self.lose();
-            self.await_poll().await?;
-            return Err(Turn::Rejoin);
+            return Err(Turn::Away);
         }
         let group = self.shared.group.lock().clone();
         if group.generation_id < 0 {

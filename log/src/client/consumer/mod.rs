@@ -82,8 +82,8 @@ pub struct Consumer {
     event: Option<Event>,
     /// Returned as `Revoking`; they go with the next poll.
     revoking: Vec<TopicPartition>,
-    /// The group failed; the next poll tries again.
-    failed: bool,
+    /// The number of the event from which the next poll goes on.
+    going_on: Option<u64>,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -116,7 +116,7 @@ impl Consumer {
             committing: None,
             event: None,
             revoking: Vec::new(),
-            failed: false,
+            going_on: None,
         })
     }
 
@@ -163,7 +163,7 @@ impl Consumer {
         self.membership = None;
         self.event = None;
         self.revoking.clear();
-        self.failed = false;
+        self.going_on = None;
         self.lookup = None;
         self.partitions.clear();
     }
@@ -260,10 +260,9 @@ impl Consumer {
     fn go_on(&mut self) {
         if let Some(membership) = &self.membership {
             membership.shared.polled();
-            let revoked = std::mem::take(&mut self.revoking);
-            if !revoked.is_empty() || std::mem::take(&mut self.failed) {
-                self.partitions.remove(&revoked);
-                let _ = membership.commands.send(Command::Continue);
+            self.partitions.remove(&std::mem::take(&mut self.revoking));
+            if let Some(number) = self.going_on.take() {
+                let _ = membership.commands.send(Command::Continue(number));
             }
         }
         if self.auto_commits() && self.committing.is_none() && self.next_commit <= Instant::now() {
@@ -303,7 +302,7 @@ impl Consumer {
             return Ok(None);
         };
         match event {
-            Event::Revoking(partitions) => {
+            Event::Revoking { number, partitions } => {
                 let first = partitions
                     .iter()
                     .any(|p| self.partitions.get(p).is_some_and(|s| !s.revoking));
@@ -314,11 +313,12 @@ impl Consumer {
                         self.start_commit();
                     }
                     if self.committing.is_some() {
-                        self.event = Some(Event::Revoking(partitions));
+                        self.event = Some(Event::Revoking { number, partitions });
                         return Ok(None);
                     }
                 }
                 self.revoking.clone_from(&partitions);
+                self.going_on = Some(number);
                 Ok(Some(Polled::Revoking(partitions)))
             }
             Event::Assigned { added, all } => {
@@ -327,12 +327,11 @@ impl Consumer {
                 Ok(Some(Polled::Assigned(added)))
             }
             Event::Lost(partitions) => {
-                self.revoking.clear();
                 self.partitions.remove(&partitions);
                 Ok(Some(Polled::Lost(partitions)))
             }
-            Event::Failed(error) => {
-                self.failed = true;
+            Event::Failed { number, error } => {
+                self.going_on = Some(number);
                 Err(error)
             }
         }

@@ -12,6 +12,7 @@ use crate::client::offsets::list_offsets;
 use crate::client::{
     ClientError, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, TopicPartition,
 };
+use crate::wire::ErrorCode;
 
 impl Consumer {
     /// Commits these offsets for the group, each with its metadata. Kafka's convention: the
@@ -22,10 +23,18 @@ impl Consumer {
     ) -> impl Future<Output = Result<(), ClientError>> + Send + use<> {
         let coordinator = self.coordinator.clone();
         let member = self.group_metadata();
+        let subscribed = self.membership.is_some();
         let deadline = self.core.deadline();
         async move {
             let coordinator = coordinator.ok_or(ClientError::NoGroup { what: "commit" })?;
-            coordinator.commit(&member?, &offsets, deadline).await
+            let member = member?;
+            if subscribed && member.generation_id < 0 && !offsets.is_empty() {
+                // Without a generation, the coordinator of an empty group would take this
+                // for a consumer outside of group management, and let it through.
+                let what = format!("commit offsets for group {}", member.group_id);
+                return Err(ClientError::broker(ErrorCode::IllegalGeneration, what));
+            }
+            coordinator.commit(&member, &offsets, deadline).await
         }
     }
 

@@ -237,7 +237,7 @@ struct Opened {
     epoch: Option<i32>,
 }
 
-/// Splits fetched bytes into batches and leaves out those that hold nothing for the
+/// Splits fetched bytes into batches, whose checksums are verified, and leaves out those that hold nothing for the
 /// reader: before the position, control batches, aborted transactions.
 fn open(
     partition: &TopicPartition,
@@ -260,7 +260,8 @@ fn open(
     beginning.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
     let mut aborted: HashSet<i64> = HashSet::new();
     for batch in batches(fetched.bytes) {
-        let batch = match batch {
+        // Here and not while reading, so that the position stays before the damage.
+        let batch = match batch.and_then(|batch| batch.verify().map(|()| batch)) {
             Ok(batch) => batch,
             // What came before the damage is returned first.
             Err(_) if opened.next > position.offset => break,
@@ -418,6 +419,42 @@ mod tests {
         let (values, end) = read(&log, 1, &[], IsolationLevel::ReadUncommitted);
         assert_eq!(values, ["b"]);
         assert_eq!(end, 2);
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place_and_never_passed_over() {
+        let mut log = Log {
+            bytes: Vec::new(),
+            end: 0,
+        };
+        log.batch(-1, &["a"]);
+        let good = log.bytes.len();
+        log.batch(-1, &["b"]);
+        log.batch(-1, &["c"]);
+        log.bytes[good + 65] ^= 1;
+        // What is good before it comes first.
+        let (values, end) = read(&log, 0, &[], IsolationLevel::ReadUncommitted);
+        assert_eq!((values, end), (vec!["a".to_owned()], 1));
+        let name = TopicPartition::new("t", 0);
+        let mut partitions = Partitions::default();
+        partitions.add(std::slice::from_ref(&name));
+        for _ in 0..2 {
+            let state = partitions.get_mut(&name).unwrap();
+            state.restart(Start::At(Position {
+                offset: 1,
+                epoch: None,
+            }));
+            state.fetched = Some(Fetched {
+                from: 1,
+                bytes: Bytes::copy_from_slice(&log.bytes[good..]),
+                aborted: Vec::new(),
+            });
+            let error = partitions
+                .take_records(IsolationLevel::ReadUncommitted)
+                .unwrap_err();
+            assert!(error.to_string().contains("t-0 at offset 1"), "{error}");
+            assert_eq!(partitions.get(&name).unwrap().position().unwrap().offset, 1);
+        }
     }
 
     #[test]
