@@ -418,3 +418,25 @@ fn event_time_can_come_out_of_the_payload() {
     assert_eq!(rows, [("1", 0, 2, 3), ("0", 10, 1, 12)]);
     assert_eq!(driver.late_records(), 1);
 }
+
+#[test]
+fn rows_lie_in_their_stores_as_they_always_have() {
+    // What a release has written the next one reads: time of the last update (eight
+    // bytes) and value; in a window store under the start (sign bit flipped) and key.
+    let builder = StreamsBuilder::new();
+    let stream = builder.stream::<String, String>("in", Consumed::of_types());
+    let grouped = stream.group_by_key(Grouped::new());
+    grouped.count(Materialized::as_("plain"));
+    grouped
+        .windowed_by(TimeWindows::of_size(ms(256)))
+        .count(Materialized::as_("windowed"));
+    let driver = TopologyTestDriver::new(builder.build().unwrap()).unwrap();
+    let input = driver.input_topic("in", StringSerde, StringSerde);
+    input.pipe(&s("k"), &s(""), 258).unwrap();
+    let row = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1];
+    let plain = driver.store_entries("plain").unwrap();
+    assert_eq!(plain, [(b"k"[..].into(), row.to_vec().into())]);
+    let windowed = driver.store_entries("windowed").unwrap();
+    let key = [0x80, 0, 0, 0, 0, 0, 1, 0, b'k'];
+    assert_eq!(windowed, [(key.to_vec().into(), row.to_vec().into())]);
+}

@@ -1,5 +1,6 @@
 //! A table's changes on their way through a repartition topic: a byte that says which of
-//! the two values are there, the length of the new one, and both.
+//! the two values are there, the length of the new one, and both. The upper bits of the
+//! first byte are the format's version, 0.
 
 use bytes::Bytes;
 
@@ -53,6 +54,11 @@ impl<V> Deserializer<Change<V>> for ChangeSerde<V> {
         let Some(([has, length @ ..], rest)) = bytes.split_first_chunk::<HEAD>() else {
             return Err(short);
         };
+        if has & !(HAS_NEW | HAS_OLD) != 0 {
+            return Err(SerdeError::Custom(
+                "a newer release has written this change of a table: use that one".to_owned(),
+            ));
+        }
         let length = u32::from_be_bytes(*length) as usize;
         if length > rest.len() {
             return Err(SerdeError::Length {
@@ -93,6 +99,12 @@ mod tests {
                 assert_eq!(serde.deserialize(&bytes).unwrap(), change);
             }
         }
+        let golden = Change {
+            old: Some("old".to_owned()),
+            new: Some("n".to_owned()),
+        };
+        let bytes = serde.to_bytes(&golden).unwrap().unwrap();
+        assert_eq!(bytes.as_ref(), b"\x03\0\0\0\x01nold");
         for hostile in [
             &b""[..],
             b"\x01",
