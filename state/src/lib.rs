@@ -21,6 +21,11 @@
 //! # Ok::<(), thalweg_state::StateError>(())
 //! ```
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
+
 mod cache;
 mod cursor;
 mod error;

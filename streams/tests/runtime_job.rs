@@ -438,3 +438,42 @@ async fn a_crashed_job_shows_its_first_result_at_once_over_a_restarted_broker() 
     streams.close().await.unwrap();
     cluster.broker.shutdown().await;
 }
+
+#[test]
+fn a_job_over_tcp_outlives_a_blocked_runtime_and_closes_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (cluster, streams) = runtime.block_on(async {
+        let cluster = Cluster::start(dir.path()).await;
+        cluster.topic("in", 2).await;
+        cluster.topic("out", 1).await;
+        cluster.send("in", words(70, 0)).await;
+        let address = cluster
+            .broker
+            .listen("127.0.0.1:0")
+            .await
+            .unwrap()
+            .to_string();
+        let client = Client::connect(&address, ClientConfig::default()).await;
+        let streams = Streams::start(config(dir.path(), 2), counting(), client.unwrap());
+        let streams = streams.await.unwrap();
+        caught_up(&streams).await;
+        (cluster, streams)
+    });
+    assert_eq!(counts(&streams), [10; 7]);
+    streams.close_blocking().unwrap();
+    assert_eq!(streams.state(), JobState::NotRunning);
+    // Closing blockingly inside of a runtime is safe too, and so is dropping.
+    runtime.block_on(async {
+        let streams = Streams::start(config(dir.path(), 1), counting(), cluster.client.clone());
+        let streams = streams.await.unwrap();
+        caught_up(&streams).await;
+        streams.close_blocking().unwrap();
+        drop(streams);
+        drop(cluster);
+    });
+}

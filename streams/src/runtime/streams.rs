@@ -21,6 +21,7 @@ use thalweg_log::client::{
     AutoOffsetReset, Client, Consumer, ConsumerConfig, IsolationLevel, OffsetSpec,
     PartitionAssignor, ProducerConfig, TopicPartition,
 };
+use tokio::runtime::Handle;
 
 /// A running job.
 ///
@@ -36,8 +37,8 @@ impl Streams {
     /// topics, and joins the group. Returns before the tasks are restored; see
     /// [`wait_running`](Self::wait_running).
     ///
-    /// Background work of the client runs on the tokio runtime this is called in, unless
-    /// the client has been given one; it must live as long as the job.
+    /// Where the client reaches its brokers over TCP, the runtime that it was made in must
+    /// live as long as the job.
     pub async fn start(
         config: StreamsConfig,
         topology: Topology,
@@ -224,6 +225,26 @@ impl Streams {
         self.job.stop();
         self.wait_ended().await
     }
+
+    /// [`close`](Self::close) for code that cannot wait asynchronously. It blocks the
+    /// thread: over TCP, do not call it on the only thread of the client's runtime.
+    pub fn close_blocking(&self) -> Result<(), StreamsError> {
+        self.job.stop();
+        // Whatever runtime this is called in, its contexts end at a thread's edge.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                match runtime {
+                    Ok(runtime) => runtime.block_on(self.wait_ended()),
+                    Err(error) => Err(StreamsError::Config(format!("cannot wait: {error}"))),
+                }
+            });
+            match waiting.join() {
+                Ok(result) => result,
+                Err(panic) => Err(StreamsError::Panic(panic_message(&*panic))),
+            }
+        })
+    }
 }
 
 impl Drop for Streams {
@@ -266,7 +287,9 @@ fn start_worker(
 ) -> Result<(), StreamsError> {
     let failed = |e| StreamsError::log("starting a stream thread", e);
     let config = &job.config;
-    let consumer: Consumer = job
+    let background = Arc::clone(threads.background());
+    let _entered = background.handle().map(Handle::enter);
+    let mut consumer: Consumer = job
         .client
         .consumer(ConsumerConfig {
             group_id: Some(config.application_id.clone()),
@@ -284,6 +307,10 @@ fn start_worker(
             ..ConsumerConfig::default()
         })
         .map_err(failed)?;
+    let topics: Vec<&str> = job.sources.keys().map(|topic| &**topic).collect();
+    consumer
+        .subscribe(&topics)
+        .map_err(|e| StreamsError::log("joining the job's group", e))?;
     let restorer = job
         .client
         .consumer(ConsumerConfig {
@@ -304,6 +331,7 @@ fn start_worker(
         .map_err(failed)?;
     let job = Arc::clone(job);
     let assignor = Arc::clone(assignor);
+    let background = Arc::clone(&background);
     threads.spawn(
         index,
         Box::new(move || {
@@ -324,6 +352,7 @@ fn start_worker(
                     Err(panic) => job.fail(StreamsError::Panic(panic_message(&*panic))),
                 }
                 job.worker_ended(index);
+                drop(background);
             }
             .boxed_local()
         }),

@@ -76,12 +76,8 @@ impl Worker {
         self.job.now()
     }
 
-    /// Works until the job ends.
+    /// Works until the job ends. The consumer has subscribed already.
     pub(crate) async fn run(mut self) -> Result<(), StreamsError> {
-        let topics: Vec<Arc<str>> = self.job.sources.keys().cloned().collect();
-        self.consumer
-            .subscribe(&topics)
-            .map_err(|e| StreamsError::log("joining the job's group", e))?;
         let mut status = self.job.watch();
         loop {
             if self.job.is_stopping() {
