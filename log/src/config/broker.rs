@@ -123,6 +123,8 @@ pub struct Settings {
     pub offset_metadata_max_bytes: i32,
     /// `offsets.topic.num.partitions`.
     pub offsets_topic_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub offsets_topic_replication_factor: i16,
     /// `offsets.topic.segment.bytes`.
     pub offsets_topic_segment_bytes: i32,
     /// `offsets.retention.minutes`.
@@ -231,6 +233,11 @@ impl Settings {
             group_max_size: reader.number("group.max.size", 1, i32::MAX)?,
             offset_metadata_max_bytes: reader.number("offset.metadata.max.bytes", 0, i32::MAX)?,
             offsets_topic_partitions: reader.number("offsets.topic.num.partitions", 1, 1000)?,
+            offsets_topic_replication_factor: reader.number(
+                "offsets.topic.replication.factor",
+                1,
+                i16::MAX,
+            )?,
             offsets_topic_segment_bytes: reader.number(
                 "offsets.topic.segment.bytes",
                 1024,

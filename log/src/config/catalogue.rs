@@ -39,7 +39,7 @@ static BROKER_KEYS: &[BrokerKey] = keys! {
     "fetch.max.bytes" Int Some("57671680"),
         "The most bytes that one fetch is answered with; at least one batch is always sent.";
     "group.initial.rebalance.delay.ms" Int Some("0"),
-        "How long the first rebalance of an empty group waits for more members to join.";
+        "How long the first rebalance of an empty group waits for more members to join. Kafka's default is 3000; here a job starts at once.";
     "group.max.session.timeout.ms" Int Some("1800000"),
         "The longest session timeout a group member may ask for.";
     "group.max.size" Int Some("2147483647"),
@@ -69,9 +69,9 @@ static BROKER_KEYS: &[BrokerKey] = keys! {
     "offsets.retention.minutes" Int Some("10080"),
         "Committed offsets of a group without members are kept so long.";
     "offsets.topic.num.partitions" Int Some("8"),
-        "Partitions of __consumer_offsets when it is created.";
+        "Partitions of __consumer_offsets when it is created. Kafka's default is 50; a single node needs few.";
     "offsets.topic.replication.factor" Int Some("1"),
-        "Replicas of __consumer_offsets when it is created.";
+        "Replicas of __consumer_offsets when it is created. Kafka's default is 3.";
     "offsets.topic.segment.bytes" Int Some("104857600"),
         "Segment size of __consumer_offsets.";
     "producer.id.expiration.ms" Int Some("86400000"),

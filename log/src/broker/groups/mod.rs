@@ -65,7 +65,7 @@ impl Groups {
         let topic = NewTopic {
             name: OFFSETS_TOPIC.to_owned(),
             partitions: core.settings.offsets_topic_partitions,
-            replication_factor: 1,
+            replication_factor: core.settings.offsets_topic_replication_factor,
             configs: vec![
                 own("cleanup.policy", "compact".to_owned()),
                 own("compression.type", "producer".to_owned()),
