@@ -51,6 +51,8 @@ suite! {
     groups::positions_are_committed_automatically_and_by_hand,
     groups::a_dropped_consumer_leaves_its_group,
     groups::who_stays_away_loses_its_partitions_and_may_come_back,
+    groups::a_group_survives_a_restart_of_the_broker,
+    groups::a_static_member_is_back_at_once_after_a_restart_of_everything,
     admin::topics_live_and_die,
     admin::configurations_are_told_and_changed,
     admin::groups_are_listed_described_and_deleted,

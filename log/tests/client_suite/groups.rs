@@ -12,7 +12,7 @@ use thalweg_log::client::{
 };
 use thalweg_log::wire::ErrorCode;
 
-use super::support::{Cluster, LONG, fill, poll_all, quick_group, read, sizes, text, tp};
+use super::support::{Cluster, How, LONG, fill, poll_all, quick_group, read, sizes, text, tp};
 
 async fn assigned(consumer: &mut Consumer) -> Vec<TopicPartition> {
     let end = Instant::now() + LONG;
@@ -458,4 +458,76 @@ pub(crate) async fn who_stays_away_loses_its_partitions_and_may_come_back(cluste
     )
     .await;
     assert_eq!(lost.len(), 2);
+}
+
+pub(crate) async fn a_group_survives_a_restart_of_the_broker(cluster: &Cluster) {
+    if cluster.how == How::InProcess {
+        // The transport goes with its broker.
+        return;
+    }
+    let client = cluster.with_topic("t", 2).await;
+    let mut first = client.consumer(quick_group("g")).unwrap();
+    let mut second = client.consumer(quick_group("g")).unwrap();
+    first.subscribe(&["t"]).unwrap();
+    second.subscribe(&["t"]).unwrap();
+    let mut seen = BTreeSet::new();
+    for round in 1..=3 {
+        for p in 0..2 {
+            fill(&client, "t", p, 0..10).await;
+        }
+        let end = Instant::now() + LONG;
+        while seen.len() < round * 20 {
+            assert!(Instant::now() < end, "{} in round {round}", seen.len());
+            for member in [&mut first, &mut second] {
+                if let Polled::Records(records) =
+                    member.poll(Duration::from_millis(10)).await.unwrap()
+                {
+                    for records in records {
+                        let p = records.topic_partition.partition;
+                        seen.extend(records.into_iter().map(|r| (p, r.unwrap().offset)));
+                    }
+                }
+            }
+        }
+        // Not every commit need succeed: a member may have lost its partitions.
+        let _ = first.commit_positions().await;
+        let _ = second.commit_positions().await;
+        cluster.restart().await;
+    }
+    poll_all(
+        &mut [&mut first, &mut second],
+        |_, _| {},
+        |m| sizes(m) == [1, 1],
+    )
+    .await;
+}
+
+pub(crate) async fn a_static_member_is_back_at_once_after_a_restart_of_everything(
+    cluster: &Cluster,
+) {
+    let client = cluster.with_topic("t", 3).await;
+    let config = || ConsumerConfig {
+        group_instance_id: Some("embedded".into()),
+        session_timeout_ms: Duration::from_secs(60),
+        ..quick_group("job")
+    };
+    for p in 0..3 {
+        fill(&client, "t", p, 0..10).await;
+    }
+    let mut consumer = client.consumer(config()).unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    assert_eq!(read(&mut consumer, 30).await.len(), 30);
+    consumer.commit_positions().await.unwrap();
+    drop(consumer);
+    drop(client);
+    cluster.restart().await;
+    let client = cluster.client().await;
+    fill(&client, "t", 1, 10..12).await;
+    let begun = Instant::now();
+    let mut consumer = client.consumer(config()).unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    let got = read(&mut consumer, 2).await;
+    assert_eq!(text(&got[0].1), "10");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{begun:?}");
+    assert_eq!(consumer.assignment().len(), 3);
 }
