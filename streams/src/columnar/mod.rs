@@ -13,6 +13,9 @@ mod key;
 mod node;
 mod source;
 
+#[cfg(test)]
+mod tests;
+
 pub use chunk::{Chunk, ChunkError, RowOp, RowOps};
 pub use exchange::{DEFAULT_MAX_RECORD_BYTES, ExchangeSink, ExchangeSource};
 pub use graph::{ColumnarGraph, GraphBuilder, NodeId, Port};

@@ -9,5 +9,8 @@ mod multiset;
 mod partial;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use group::GroupAggregate;
 pub use partial::{PartialAggregate, split_aggregate};
