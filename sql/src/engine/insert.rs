@@ -197,16 +197,17 @@ async fn write(
     } else {
         None
     };
-    let topic: Arc<str> = Arc::from(source.topic.as_str());
+    let failed = |error: thalweg_log::client::ClientError| {
+        log_error(&format!("write the topic `{}`", source.topic), &error)
+    };
+    let topic = producer.topic(&source.topic).await.map_err(failed)?;
     for (row, value) in values.into_iter().enumerate() {
-        let mut record = ProducerRecord::new(Arc::clone(&topic)).value(value);
+        let mut record = ProducerRecord::new(source.topic.as_str()).value(value.clone());
         if let Some(key) = keys.as_ref().and_then(|keys| keys.get(row)) {
             record = record.key(key.clone());
         }
-        producer
-            .send(record)
-            .await
-            .map_err(|error| log_error(&format!("write the topic `{topic}`"), &error))?;
+        producer.room(value.len() + 1024).await.map_err(failed)?;
+        producer.enqueue(&topic, record.as_ref()).map_err(failed)?;
     }
     Ok(())
 }

@@ -133,9 +133,7 @@ impl PushJob {
             ..LowerOptions::default()
         };
         let topology = lower(&self.plan, &options).map_err(SqlError::internal)?;
-        let mut driver_options = TestDriverOptions::new()
-            .application_id("push")
-            .ephemeral();
+        let mut driver_options = TestDriverOptions::new().application_id("push").ephemeral();
         let mut counts = std::collections::BTreeMap::new();
         for (partition, _) in &self.partitions {
             let count: &mut i32 = counts.entry(partition.topic.to_string()).or_insert(0);

@@ -1,6 +1,8 @@
 //! A whole node for tests: broker, engine, and rows as text.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use arrow::array::Array;
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::path::Path;
 use thalweg_log::broker::{Broker, BrokerConfig};
@@ -69,16 +71,39 @@ impl Node {
 
 /// The rows of a batch, columns separated by `|`.
 pub(crate) fn text(batch: &arrow::array::RecordBatch) -> Vec<String> {
-    let options = FormatOptions::default().with_null("NULL");
+    values(batch).into_iter().map(|row| row.join("|")).collect()
+}
+
+/// The values of a batch as text, as Postgres writes them.
+pub(crate) fn values(batch: &arrow::array::RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::default();
     let columns: Vec<_> = batch
         .columns()
         .iter()
-        .map(|column| ArrayFormatter::try_new(column, &options).expect("a formatter"))
+        .map(|column| {
+            let formatter = ArrayFormatter::try_new(column, &options).expect("a formatter");
+            (column, formatter)
+        })
         .collect();
     (0..batch.num_rows())
         .map(|row| {
-            let values: Vec<String> = columns.iter().map(|c| c.value(row).to_string()).collect();
-            values.join("|")
+            columns
+                .iter()
+                .map(|(column, formatter)| {
+                    if column.is_null(row) {
+                        return "NULL".to_owned();
+                    }
+                    let text = formatter.value(row).to_string();
+                    match column.data_type() {
+                        DataType::Boolean => text[..1].to_owned(),
+                        DataType::Float32 | DataType::Float64 => {
+                            text.strip_suffix(".0").unwrap_or(&text).to_owned()
+                        }
+                        DataType::Timestamp(..) => text.replace('T', " ").replace('Z', "+00"),
+                        _ => text,
+                    }
+                })
+                .collect()
         })
         .collect()
 }
