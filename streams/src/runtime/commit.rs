@@ -134,6 +134,10 @@ impl Worker {
             }
         }
         self.observe(CommitStep::Applied)?;
+        // Nodes may have counted while they were flushed: who sees the positions sees that too.
+        for id in &ids {
+            self.count(*id);
+        }
         self.job.committed(committed);
         self.purge_if_due();
         Ok(Committed::Yes)

@@ -199,18 +199,26 @@ impl Worker {
             let progress = task.advance(now).map_err(|e| of_task(id, e))?;
             more |= taken > 0 || progress == Progress::More;
             let outputs = task.take_outputs();
-            let counts = Counts {
-                processed: task.processed(),
-                late: task.late_records(),
-                skipped: task.skipped_records(),
-            };
-            let counted = self.counted.entry(id).or_default();
-            self.job.count(&counts, counted);
-            *counted = counts;
+            self.count(id);
             self.send(outputs).await?;
         }
         self.resume();
         Ok(more)
+    }
+
+    /// Tells the job what a task has counted since it was told last.
+    pub(crate) fn count(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let counts = Counts {
+            processed: task.processed(),
+            late: task.late_records(),
+            skipped: task.skipped_records(),
+        };
+        let counted = self.counted.entry(id).or_default();
+        self.job.count(&counts, counted);
+        *counted = counts;
     }
 
     /// Goes on fetching for partitions whose buffer has emptied.
@@ -358,6 +366,7 @@ impl Worker {
         }
         self.restore(&mut tasks, &positions).await?;
         let now = self.now();
+        let new: Vec<TaskId> = tasks.keys().copied().collect();
         for (id, mut task) in tasks {
             task.init(now).map_err(|e| of_task(id, e))?;
             let readers = (0..task.state().specs().count())
@@ -366,6 +375,24 @@ impl Worker {
             self.job.publish(id, readers);
             tracing::debug!(task = %id, "running");
             self.tasks.insert(id, task);
+        }
+        // What nodes say before any input (the one row of an aggregate without groups) is
+        // committed before anybody may take the job for caught up.
+        for id in new {
+            while let Some(task) = self.tasks.get_mut(&id) {
+                let progress = task.flush(now).map_err(|e| of_task(id, e))?;
+                let outputs = task.take_outputs();
+                self.send(outputs).await?;
+                if progress == Progress::Done {
+                    break;
+                }
+            }
+        }
+        if self.tasks.values().any(Task::needs_commit) && self.commit().await? == Committed::Fenced
+        {
+            let all: Vec<_> = self.tasks.keys().copied().collect();
+            self.drop_tasks(&all);
+            return Ok(());
         }
         self.job.committed(positions);
         self.job.worker_is_running(self.index, true);
