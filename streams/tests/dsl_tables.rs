@@ -471,6 +471,52 @@ fn tables_and_counts_survive_a_restart() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// A regrouped table's counts and sums are those of the rows there are in the end,
+    /// whatever way the updates took.
+    #[test]
+    fn a_regrouped_table_equals_its_rows_for_any_interleaving(
+        updates in proptest::collection::vec((0_u8..6, proptest::option::of(0_u8..4)), 1..80),
+        seed in any::<u64>(),
+        deduplicated in any::<bool>(),
+    ) {
+        let builder = StreamsBuilder::new();
+        let grouped = builder
+            .table::<String, i64>("t", Consumed::of_types(), Materialized::new())
+            .group_by(|_, group| (group.to_string(), *group + 1), Grouped::of_types());
+        let materialized = |name: &str| {
+            let materialized = Materialized::of_types().named(name);
+            if deduplicated { materialized.emit_on_commit() } else { materialized }
+        };
+        grouped.count(materialized("counts"));
+        grouped.reduce(|sum, v| sum + v, |sum, v| sum - v, materialized("sums"));
+        let options = TestDriverOptions::new().default_partitions(3).seed(seed);
+        let driver = TopologyTestDriver::with_options(builder.build().unwrap(), options).unwrap();
+        driver.auto_commit(false);
+        let input = driver.input_topic("t", StringSerde, Nullable(I64Serde));
+        let mut held: BTreeMap<u8, u8> = BTreeMap::new();
+        for (at, (key, group)) in (0..).zip(updates) {
+            input.pipe(&key.to_string(), &group.map(i64::from), at).unwrap();
+            match group {
+                Some(group) => held.insert(key, group),
+                None => held.remove(&key),
+            };
+        }
+        driver.run().unwrap();
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+        for group in held.values() {
+            *counts.entry(group.to_string()).or_default() += 1;
+            *sums.entry(group.to_string()).or_default() += i64::from(*group) + 1;
+        }
+        for (store, expected) in [("counts", counts), ("sums", sums)] {
+            let rows = driver.table_rows(store, StringSerde, I64Serde).unwrap();
+            // A group that has lost all its rows stays at zero.
+            let rows = rows.into_iter().filter(|(_, value, _)| *value != 0);
+            let found: BTreeMap<_, _> = rows.map(|(group, value, _)| (group, value)).collect();
+            prop_assert_eq!(found, expected, "{}", store);
+        }
+    }
+
     /// Whatever is fetched, run and committed when: a stream-table join gives what a walk
     /// through both topics in the order of time gives, tables first at equal times.
     #[test]

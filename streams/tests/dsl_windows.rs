@@ -354,6 +354,50 @@ proptest! {
         prop_assert_eq!(test.driver.late_records(), late);
     }
 
+    /// Final results are told once for each window that has closed, and are what the
+    /// batch has, whatever the interleaving and over restarts.
+    #[test]
+    fn final_results_equal_the_batch_of_the_closed_windows(
+        records in proptest::collection::vec((0_u8..3, 0_i64..20), 1..100),
+        (size, advance) in prop_oneof![Just((20_i64, 20_i64)), Just((20, 10)), Just((7, 3))],
+        restarts in proptest::collection::vec(0_usize..100, 0..3),
+    ) {
+        let windows = TimeWindows::of_size(ms(size as u64))
+            .advance_by(ms(advance as u64))
+            .grace(ms(20));
+        let builder = windowed(windows, |stream| {
+            stream
+                .emit_strategy(EmitStrategy::OnWindowClose)
+                .count(Materialized::as_("rows"))
+        });
+        let test = Test::new(&builder, ms(size as u64));
+        let records: Vec<_> = (0..)
+            .zip(records)
+            .map(|(i, (key, jitter))| (key, i * 4 + jitter))
+            .collect();
+        for (i, (key, at)) in records.iter().enumerate() {
+            if restarts.contains(&i) {
+                test.driver.restart().unwrap();
+            }
+            test.send(&format!("k{key}"), *at);
+        }
+        prop_assert_eq!(test.driver.late_records(), 0);
+        let time = records.iter().map(|(_, at)| *at).max().unwrap_or(0);
+        let mut expected: Vec<String> = batch(&records, size, advance)
+            .into_iter()
+            .filter(|((_, start), _)| start + size + 20 <= time)
+            .map(|((key, start), n)| format!("{key}[{start},{})={n}", start + size))
+            .collect();
+        let told = test.told();
+        let mut told: Vec<String> = told
+            .iter()
+            .filter_map(|told| Some(told.split_once('@')?.0.to_owned()))
+            .collect();
+        told.sort();
+        expected.sort();
+        prop_assert_eq!(told, expected);
+    }
+
     /// Over several partitions and a repartition topic, whatever the interleaving: what
     /// is in the windows and what was counted late is all there was; and with enough
     /// grace for the disorder within a partition nothing is late.
