@@ -70,4 +70,20 @@ mod tests {
         assert_eq!(StorePosition::decode(&[2; LEN]), None);
         assert_eq!(StorePosition::decode(&[]), None);
     }
+
+    #[test]
+    fn the_first_version_is_read_for_ever() {
+        let stored = [
+            1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 42,
+            0, 0, 0, 0, 0, 0, 1, 0,
+        ];
+        let position = StorePosition {
+            topic_id: Uuid::from_u128(7),
+            leader_epoch: 3,
+            offset: 42,
+            wall_time: 256,
+        };
+        assert_eq!(StorePosition::decode(&stored), Some(position));
+        assert_eq!(position.encode(), stored);
+    }
 }

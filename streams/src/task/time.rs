@@ -477,15 +477,13 @@ impl SourceTime {
             Self::Excluded => {}
             Self::Own { channel, .. } => bounds.add(*channel),
             Self::Upstream { writers, channels } => {
-                for (writer, tasks) in writers {
-                    let heard = channels
-                        .keys()
-                        .filter(|id| id.sub_topology == *writer)
-                        .count();
-                    let all = tasks.is_some_and(|tasks| heard as i64 >= i64::from(tasks));
-                    if !all {
-                        bounds.add(Channel::NEW);
-                    }
+                // The channels are those of the writers: fewer than all tasks is not all.
+                let all = writers
+                    .values()
+                    .try_fold(0, |sum, tasks| Some(sum + i64::from((*tasks)?)));
+                if all.is_none_or(|all| (channels.len() as i64) < all) {
+                    bounds.add(Channel::NEW);
+                    return bounds;
                 }
                 for channel in channels.values() {
                     bounds.add(*channel);
