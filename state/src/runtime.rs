@@ -2,8 +2,8 @@
 //! limit for what the tasks' caches keep.
 
 use rocksdb::{Cache, WriteBufferManager};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The sizes that the stores of a process share.
 #[derive(Debug, Clone)]
@@ -70,6 +70,12 @@ impl StateRuntime {
                 tasks: AtomicUsize::new(0),
             }),
         }
+    }
+
+    /// The caches of this process, of the default sizes, made when first asked for.
+    pub fn of_process() -> Self {
+        static SHARED: OnceLock<StateRuntime> = OnceLock::new();
+        SHARED.get_or_init(Self::default).clone()
     }
 
     pub(crate) fn block_cache(&self) -> &Cache {

@@ -477,3 +477,35 @@ fn a_job_over_tcp_outlives_a_blocked_runtime_and_closes_without_one() {
         drop(cluster);
     });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_thrown_out_of_its_group_comes_back_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    let streams = start(dir.path(), "one", &cluster).await;
+    streams.wait_running().await.unwrap();
+    let admin = cluster.client.admin();
+    let mut sent = 0;
+    for _ in 0..3 {
+        cluster.send("in", words(70, sent)).await;
+        sent += 70;
+        let group = admin.describe_group("words").await.unwrap();
+        let members: Vec<_> = group
+            .members
+            .into_iter()
+            .filter_map(|member| member.group_instance_id)
+            .collect();
+        admin.remove_members("words", &members).await.unwrap();
+        caught_up(&streams).await;
+        // What had been sent and not committed may come twice.
+        let counts = counts(&streams);
+        assert_eq!(counts.len(), 7);
+        let least = sent as u64 / 7;
+        assert!(counts.iter().all(|count| *count >= least), "{counts:?}");
+    }
+    assert_eq!(streams.state(), JobState::Running);
+    streams.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}

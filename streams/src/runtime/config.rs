@@ -55,7 +55,8 @@ pub struct StreamsConfig {
     pub compression: Compression,
     /// The threads of the process that this job shares with others.
     pub threads: Option<Arc<StreamThreads>>,
-    /// The caches of the process that this job's stores share with others.
+    /// The caches that this job's stores share with others; by default all jobs of the
+    /// process share one.
     pub state: Option<StateRuntime>,
     /// Is told of every step of every commit.
     pub commit_observer: Option<Arc<dyn CommitObserver>>,

@@ -92,7 +92,10 @@ impl Job {
         workers: usize,
     ) -> Self {
         let sources = plan.source_topics();
-        let state_runtime = config.state.clone().unwrap_or_default();
+        let state_runtime = config
+            .state
+            .clone()
+            .unwrap_or_else(StateRuntime::of_process);
         Self {
             config,
             plan,
