@@ -2,16 +2,15 @@
 
 #![allow(missing_docs, reason = "test support")]
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-    StringArray, TimestampMillisecondArray,
-};
-use arrow::datatypes::{
-    DataType, Float64Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMillisecondType,
-};
-use arrow::util::display::array_value_to_string;
+mod batch;
+mod events;
+
+pub(crate) use events::{Action, Event, Query, Window};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema, TimestampMillisecondType};
 use bytes::Bytes;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use events::{batch, columns, timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,132 +34,6 @@ use thalweg_streams::test_driver::{RawRecord, TestDriverOptions, TopologyTestDri
 use thalweg_streams::topology::{
     InputOrder, OffsetReset, SinkSpec, SourceSpec, SubTopology, TopicRef, Topology,
 };
-
-#[derive(Debug, Clone)]
-pub(crate) struct Event {
-    pub partition: i32,
-    pub ts: Option<i64>,
-    pub k: Option<String>,
-    pub i: Option<i64>,
-    pub f: Option<f64>,
-    pub d: Option<i128>,
-    pub s: Option<String>,
-    pub b: Option<bool>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Action {
-    Event(Event),
-    /// Work off what is there, in the order of the seed.
-    Run,
-    /// Commit and build everything anew.
-    Restart,
-    /// Build everything anew from the last commit.
-    Crash,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    pub size_ms: i64,
-    pub slide_ms: i64,
-    pub delay_ms: i64,
-    pub grace_ms: i64,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Query {
-    keys: Vec<String>,
-    aggregates: Vec<(String, String)>,
-}
-
-impl Query {
-    pub(crate) fn new(keys: &[&str], aggregates: &[(&str, &str)]) -> Self {
-        Self {
-            keys: keys.iter().map(|k| (*k).to_owned()).collect(),
-            aggregates: aggregates
-                .iter()
-                .map(|(n, a)| ((*n).to_owned(), (*a).to_owned()))
-                .collect(),
-        }
-    }
-
-    fn sql(&self, from: &str) -> String {
-        let items: Vec<_> = self
-            .keys
-            .iter()
-            .cloned()
-            .chain(
-                self.aggregates
-                    .iter()
-                    .map(|(name, call)| format!("{call} AS {name}")),
-            )
-            .collect();
-        let group = match self.keys.is_empty() {
-            true => String::new(),
-            false => format!(" GROUP BY {}", self.keys.join(", ")),
-        };
-        format!("SELECT {} FROM {from}{group}", items.join(", "))
-    }
-}
-
-fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Millisecond, None)
-}
-
-/// The columns of events.
-fn columns() -> Vec<ColumnSpec> {
-    [
-        ("ts", timestamp()),
-        ("k", DataType::Utf8),
-        ("i", DataType::Int64),
-        ("f", DataType::Float64),
-        ("d", DataType::Decimal128(10, 2)),
-        ("s", DataType::Utf8),
-        ("b", DataType::Boolean),
-    ]
-    .map(|(name, data_type)| ColumnSpec::new(name, data_type))
-    .to_vec()
-}
-
-fn batch(events: &[&Event], windows: Option<Vec<i64>>) -> RecordBatch {
-    let mut specs = columns();
-    let mut arrays: Vec<ArrayRef> = vec![
-        Arc::new(
-            events
-                .iter()
-                .map(|e| e.ts)
-                .collect::<TimestampMillisecondArray>(),
-        ),
-        Arc::new(
-            events
-                .iter()
-                .map(|e| e.k.as_deref())
-                .collect::<StringArray>(),
-        ),
-        Arc::new(events.iter().map(|e| e.i).collect::<Int64Array>()),
-        Arc::new(events.iter().map(|e| e.f).collect::<Float64Array>()),
-        Arc::new(
-            events
-                .iter()
-                .map(|e| e.d)
-                .collect::<Decimal128Array>()
-                .with_precision_and_scale(10, 2)
-                .unwrap(),
-        ),
-        Arc::new(
-            events
-                .iter()
-                .map(|e| e.s.as_deref())
-                .collect::<StringArray>(),
-        ),
-        Arc::new(events.iter().map(|e| e.b).collect::<BooleanArray>()),
-    ];
-    if let Some(windows) = windows {
-        specs.push(ColumnSpec::new("w", timestamp()));
-        arrays.push(Arc::new(TimestampMillisecondArray::from(windows)));
-    }
-    RecordBatch::try_new(nullable_schema(&specs), arrays).unwrap()
-}
 
 /// The calls of a query over `input`, stores numbered from `store`.
 fn calls(
@@ -811,66 +684,6 @@ impl Pipeline {
             taken,
         }
     }
-
-    /// Runs the batch over what the stream took, and compares.
-    pub(crate) fn assert_batch_equal(&self, outcome: &Outcome) {
-        let events: Vec<&Event> = outcome.taken.iter().map(|t| &t.0).collect();
-        let windows = self
-            .window
-            .map(|_| outcome.taken.iter().filter_map(|t| t.1).collect());
-        let table = batch(&events, windows);
-        let first = self.first.sql("events");
-        let having = self
-            .having
-            .as_ref()
-            .map_or(String::new(), |h| format!(" WHERE {h}"));
-        let sql = match &self.second {
-            None => first,
-            Some(second) => second.sql(&format!("(SELECT * FROM ({first}){having})")),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let batches = runtime.block_on(async {
-            let config = SessionConfig::new().with_target_partitions(1);
-            let context = SessionContext::new_with_config(config);
-            context.register_batch("events", table).unwrap();
-            context.sql(&sql).await.unwrap().collect().await.unwrap()
-        });
-        let columns = self.view_columns();
-        for (batch, spec) in batches.iter().flat_map(|b| {
-            let schema = b.schema();
-            let types: Vec<DataType> = schema
-                .fields()
-                .iter()
-                .map(|f| f.data_type().clone())
-                .collect();
-            types.into_iter().zip(&columns)
-        }) {
-            let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::Utf8View);
-            assert!(
-                batch == spec.data_type || (text(&batch) && text(&spec.data_type)),
-                "{}",
-                spec.name
-            );
-        }
-        let keys = self.last().keys.len();
-        let expected = cells(&batches, keys);
-        let actual = cells(std::slice::from_ref(&outcome.rows), keys);
-        let names = |m: &BTreeMap<Vec<String>, Vec<Cell>>| m.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&actual), names(&expected), "groups of {sql}");
-        for (key, actual) in &actual {
-            for ((actual, expected), column) in
-                actual.iter().zip(&expected[key]).zip(&columns[keys..])
-            {
-                assert!(
-                    actual.close_to(expected),
-                    "{} of {key:?}: {actual:?}, not {expected:?} in {sql}",
-                    column.name
-                );
-            }
-        }
-    }
 }
 
 fn source(name: &str, topic: TopicRef) -> SourceSpec {
@@ -902,49 +715,4 @@ fn decode(schema: &Arc<Schema>, values: &[Bytes]) -> RecordBatch {
     let decoded = ViewRowDecoder::new(schema, None).unwrap().decode(&values);
     assert!(decoded.errors.is_empty(), "{:?}", decoded.errors);
     decoded.batch
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Cell {
-    Float(f64),
-    Text(String),
-}
-
-impl Cell {
-    fn close_to(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Float(a), Self::Float(b)) => {
-                (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
-            }
-            _ => self == other,
-        }
-    }
-}
-
-/// Rows by their key.
-fn cells(batches: &[RecordBatch], keys: usize) -> BTreeMap<Vec<String>, Vec<Cell>> {
-    let mut rows = BTreeMap::new();
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let text = |c: &ArrayRef| {
-                if c.is_null(row) {
-                    "NULL".to_owned()
-                } else {
-                    array_value_to_string(c, row).unwrap()
-                }
-            };
-            let key: Vec<String> = batch.columns()[..keys].iter().map(text).collect();
-            let values = batch.columns()[keys..]
-                .iter()
-                .map(|c| match c.data_type() {
-                    DataType::Float64 if c.is_valid(row) => {
-                        Cell::Float(c.as_primitive::<Float64Type>().value(row))
-                    }
-                    _ => Cell::Text(text(c)),
-                })
-                .collect();
-            assert!(rows.insert(key, values).is_none(), "two rows of one group");
-        }
-    }
-    rows
 }
