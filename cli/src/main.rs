@@ -32,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a broker and its SQL jobs
+    Server(commands::server::ServerArgs),
     /// Run SQL: a shell, a file or a statement; embedded or against a server
     Sql(commands::sql::SqlArgs),
     /// Create, list, describe and delete topics
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Server(args) => commands::server::run(args).await?,
         Command::Sql(args) => commands::sql::run(args).await?,
         Command::Topic(command) => commands::topic::run(command).await?,
         Command::Produce(args) => commands::produce::run(args).await?,

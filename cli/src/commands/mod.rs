@@ -3,5 +3,6 @@
 pub mod consume;
 pub mod group;
 pub mod produce;
+pub mod server;
 pub mod sql;
 pub mod topic;
