@@ -1,5 +1,7 @@
 //! The binary `thalweg`: a server, a SQL shell, and commands for topics and groups.
 
+#![allow(unreachable_pub, reason = "a binary has no outside")]
+
 mod commands;
 mod demo;
 mod output;
