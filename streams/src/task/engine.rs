@@ -23,7 +23,7 @@ pub struct TaskOptions {
     pub max_cached_bytes: usize,
     /// The soft limit of outputs not taken yet, in bytes.
     pub max_pending_bytes: usize,
-    /// How much longer than the metadata of an offset commit may be.
+    /// How long the metadata of an offset commit may be, in bytes.
     pub max_metadata_bytes: usize,
 }
 
