@@ -95,3 +95,336 @@ async fn a_driver_makes_a_view_and_reads_it() {
     );
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_has_its_state_its_place_and_a_way_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(&client, ADS).await;
+
+    let script = "SELECT 1;\nSELECT campain FROM ads; SELECT 2";
+    let error = client.simple_query(script).await.expect_err("an error");
+    let error = error.as_db_error().expect("an error of the server");
+    assert_eq!(error.code().code(), "42703");
+    assert_eq!(error.hint(), Some("did you mean `campaign`?"));
+    assert_eq!(
+        error.position(),
+        Some(&tokio_postgres::error::ErrorPosition::Original(18))
+    );
+    let error = client
+        .prepare("SELECT * FROM adds")
+        .await
+        .expect_err("an error");
+    assert_eq!(error.code().map(|code| code.code()), Some("42P01"));
+    // The session goes on, in both protocols.
+    assert_eq!(simple(&client, "SELECT 1; ").await, ["1", "done 1"]);
+    client.query("SELECT 1", &[]).await.expect("a row");
+
+    // A failed block takes nothing until it ends.
+    simple(&client, "BEGIN").await;
+    client.simple_query("SELEC").await.expect_err("an error");
+    let error = client.simple_query("SELECT 1").await.expect_err("an error");
+    assert_eq!(error.code().map(|code| code.code()), Some("25P02"));
+    simple(&client, "ROLLBACK").await;
+    assert_eq!(simple(&client, "SELECT 1").await, ["1", "done 1"]);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_go_both_ways_in_both_formats() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(
+        &client,
+        "CREATE SOURCE things (b BOOLEAN, s SMALLINT, i INT, l BIGINT, r REAL, d DOUBLE,
+            t VARCHAR, ts TIMESTAMP, day DATE, n NUMERIC(10,2))
+            WITH (connector = 'kafka', topic = 'things')",
+    )
+    .await;
+    let insert = client
+        .prepare("INSERT INTO things (b, s, i, l, r, d, t) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .await
+        .expect("a statement");
+    for row in 0..2i32 {
+        let text = (row == 0).then_some("it's");
+        let count = client
+            .execute(
+                &insert,
+                &[
+                    &(row == 0),
+                    &(row as i16),
+                    &-row,
+                    &i64::MAX,
+                    &0.1f32,
+                    &1e300f64,
+                    &text,
+                ],
+            )
+            .await
+            .expect("a row");
+        assert_eq!(count, 1);
+    }
+    let row = client
+        .query_one(
+            "SELECT b, s, i, l, r, d, t, ts FROM things WHERE i = $1 OR t = $2",
+            &[&7i32, &"it's"],
+        )
+        .await
+        .expect("one row");
+    assert!(row.get::<_, bool>(0));
+    assert_eq!(row.get::<_, i16>(1), 0);
+    assert_eq!(row.get::<_, i32>(2), 0);
+    assert_eq!(row.get::<_, i64>(3), i64::MAX);
+    assert_eq!(row.get::<_, f32>(4), 0.1);
+    assert_eq!(row.get::<_, f64>(5), 1e300);
+    assert_eq!(row.get::<_, &str>(6), "it's");
+    assert_eq!(row.get::<_, Option<std::time::SystemTime>>(7), None);
+
+    let row = client
+        .query_one(
+            "SELECT TIMESTAMP '2024-02-29 12:30:00.25', X'01ff', NULL, count(*) FROM things",
+            &[],
+        )
+        .await
+        .expect("one row");
+    let since = row
+        .get::<_, std::time::SystemTime>(0)
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after the epoch");
+    assert_eq!(since.as_millis(), 1_709_209_800_250);
+    assert_eq!(row.get::<_, &[u8]>(1), [1, 255]);
+    assert_eq!(row.get::<_, Option<&str>>(2), None);
+    assert_eq!(row.get::<_, i64>(3), 2);
+    assert_eq!(
+        simple(
+            &client,
+            "SELECT true, DATE '2024-02-29', CAST(1.5 AS NUMERIC(5,2)), INTERVAL '1 day', 0.1 + 0.2"
+        )
+        .await,
+        ["t|2024-02-29|1.50|1 day|0.3", "done 1"]
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_gives_its_rows_in_parts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let mut client = served.connect().await;
+    let block = client.transaction().await.expect("a block");
+    let portal = block
+        .bind("SELECT * FROM generate_series(1, 5)", &[])
+        .await
+        .expect("a portal");
+    for expected in [vec![1i64, 2], vec![3, 4], vec![5], vec![]] {
+        let rows = block.query_portal(&portal, 2).await.expect("rows");
+        let found: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, expected);
+    }
+    block.commit().await.expect("the end of the block");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_query_goes_on_until_it_is_cancelled() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let reader = served.connect().await;
+    let writer = served.connect().await;
+    simple(&writer, ADS).await;
+    let statement = reader
+        .prepare("SELECT item, campaign FROM ads EMIT CHANGES")
+        .await
+        .expect("a statement");
+    let rows = reader
+        .query_raw(&statement, Vec::<String>::new())
+        .await
+        .expect("a query");
+    let mut rows = std::pin::pin!(rows);
+    for item in 1..=2i64 {
+        simple(
+            &writer,
+            &format!("INSERT INTO ads (item, campaign) VALUES ({item}, 'men')"),
+        )
+        .await;
+        let row = futures::StreamExt::next(&mut rows)
+            .await
+            .expect("a row")
+            .expect("no error");
+        assert_eq!(row.get::<_, &str>("op"), "insert");
+        assert_eq!(row.get::<_, i64>("item"), item);
+    }
+    reader
+        .cancel_token()
+        .cancel_query(NoTls)
+        .await
+        .expect("a cancel");
+    let error = futures::StreamExt::next(&mut rows)
+        .await
+        .expect("an end")
+        .expect_err("the cancel");
+    assert_eq!(error.code().map(|code| code.code()), Some("57014"));
+    reader.query("SELECT 1", &[]).await.expect("a row");
+
+    // A cancel that comes late cancels nothing.
+    reader
+        .cancel_token()
+        .cancel_query(NoTls)
+        .await
+        .expect("a cancel");
+    reader.query("SELECT 1", &[]).await.expect("a row");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_ends_with_its_sessions() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(&client, ADS).await;
+    let taken = PgServer::start(
+        served.node.engine.clone(),
+        &served.server.address().to_string(),
+    )
+    .await
+    .expect_err("the port is taken");
+    assert!(taken.message().contains("in use"), "{taken}");
+    // One session is idle, one follows a query for ever.
+    let idle = served.connect().await;
+    let followed = tokio::spawn(async move {
+        client
+            .simple_query("SELECT * FROM ads EMIT CHANGES")
+            .await
+            .expect_err("the end")
+    });
+    idle.simple_query("SELECT 1").await.expect("a row");
+    served.stop().await;
+    followed.await.expect("an end");
+    assert!(idle.simple_query("SELECT 1").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_message_closes_the_session_alone() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let startup = b"\0\0\0\x13\0\x03\0\0user\0test\0\0";
+    let attempts: [&[u8]; 7] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\x08\0\x03\0\0",
+        b"\xff\xff\xff\xff\0\x03\0\0",
+        // A message without a length, one that is too long, one that is unknown, one
+        // that ends too early.
+        &[&startup[..], b"Q\0\0\0\x01"].concat(),
+        &[&startup[..], b"Q\x7f\xff\xff\xff"].concat(),
+        &[&startup[..], b"\x01\0\0\0\x04"].concat(),
+        &[&startup[..], b"B\0\0\0\x06\0\0"].concat(),
+    ];
+    for bytes in attempts {
+        let mut socket = tokio::net::TcpStream::connect(served.server.address())
+            .await
+            .expect("a connection");
+        socket.write_all(bytes).await.expect("sent");
+        let mut answer = Vec::new();
+        // The server closes; that it may do so with a reset is no matter.
+        let _ = socket.read_to_end(&mut answer).await;
+    }
+    let client = served.connect().await;
+    assert_eq!(simple(&client, "SELECT 1").await, ["1", "done 1"]);
+    served.stop().await;
+}
+
+const PSQL_SCRIPT: &str = r"
+CREATE SOURCE ads (item BIGINT, campaign VARCHAR) WITH (connector = 'kafka', topic = 'impressions');
+CREATE MATERIALIZED VIEW clicks AS SELECT campaign, count(*) AS n FROM ads GROUP BY campaign;
+INSERT INTO ads VALUES (1, 'men'), (2, 'women'), (3, 'men'), (4, NULL);
+FLUSH;
+SELECT * FROM clicks ORDER BY n DESC, campaign;
+SELECT campain FROM ads;
+\dt
+\dm
+\d clicks
+\d ads
+\d+ clicks
+\d nosuch
+\l
+\dn
+\du
+\df
+\di
+\conninfo
+\set x 2
+SELECT :x AS two, version() IS NOT NULL AS known;
+SELECT table_name, column_name FROM information_schema.columns WHERE table_name = 'clicks' ORDER BY 2;
+SELECT 1 \gdesc
+DROP MATERIALIZED VIEW clicks;
+DROP SOURCE ads;
+\d
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_lives_through_a_view() {
+    let Ok(version) = std::process::Command::new("psql").arg("--version").output() else {
+        eprintln!("skipped: there is no psql on the PATH");
+        return;
+    };
+    assert!(version.status.success());
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let address = served.server.address();
+    let script = dir.path().join("script.sql");
+    std::fs::write(&script, PSQL_SCRIPT).expect("a script");
+    let run = move || {
+        std::process::Command::new("psql")
+            .args(["-X", "-h", &address.ip().to_string()])
+            .args(["-p", &address.port().to_string()])
+            .args(["-U", "test", "-d", "thalweg", "-P", "pager=off"])
+            .arg("-f")
+            .arg(script)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .env("LC_ALL", "C")
+            .output()
+            .expect("psql")
+    };
+    let output = tokio::task::spawn_blocking(run).await.expect("psql");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    println!("{said}\n---\n{complained}");
+    for expected in [
+        "CREATE SOURCE",
+        "CREATE MATERIALIZED VIEW",
+        "INSERT 0 4",
+        "FLUSH",
+        " campaign | n \n----------+---\n men      | 2\n women    | 1\n          | 1\n(3 rows)",
+        " public | ads  | source | test",
+        " public | clicks | materialized view | test",
+        "Materialized view \"public.clicks\"",
+        "Foreign table \"public.ads\"",
+        " campaign | varchar |           |",
+        "Server: kafka",
+        "topic 'impressions'",
+        "View definition:",
+        " thalweg | test ",
+        "DROP MATERIALIZED VIEW",
+        "DROP SOURCE",
+        " two | known \n-----+-------\n   2 | t\n",
+        " clicks     | campaign\n clicks     | n\n",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    for expected in [
+        "ERROR:  ",
+        "LINE 1: SELECT campain FROM ads;\n               ^",
+        "HINT:  did you mean `campaign`?",
+        "Did not find any relation named \"nosuch\".",
+    ] {
+        assert!(
+            complained.contains(expected),
+            "{expected} is not in\n{complained}"
+        );
+    }
+    assert_eq!(complained.matches("ERROR").count(), 1, "{complained}");
+    served.stop().await;
+}

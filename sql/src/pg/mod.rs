@@ -7,6 +7,7 @@
 mod error;
 mod parameters;
 mod rows;
+mod select;
 mod session;
 mod socket;
 mod startup;

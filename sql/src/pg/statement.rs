@@ -44,15 +44,20 @@ impl Step {
 
 /// The steps of a script.
 pub(super) fn steps(script: &str) -> Result<Vec<Step>, WireError> {
-    if let Some(question) = Question::recognize(script) {
+    // Such questions have expressions that only Postgres can parse, so that they are
+    // looked for first; a script of several statements is never one.
+    let asked = script.trim_end().trim_end_matches(';');
+    if !asked.contains(';')
+        && let Some(question) = Question::recognize(asked)?
+    {
         return Ok(vec![Step::System(question)]);
     }
     let parsed = parse(script).map_err(|error| WireError::of(&error, script))?;
-    Ok(parsed.into_iter().map(step).collect())
+    parsed.into_iter().map(step).collect()
 }
 
-fn step(parsed: Parsed) -> Step {
-    match &parsed.statement {
+fn step(parsed: Parsed) -> Result<Step, WireError> {
+    Ok(match &parsed.statement {
         Statement::Accepted("BEGIN") => Step::Begin,
         Statement::Accepted("COMMIT") => Step::End { commit: true },
         Statement::Accepted("ROLLBACK") => Step::End { commit: false },
@@ -68,11 +73,12 @@ fn step(parsed: Parsed) -> Step {
             name: name.clone(),
             parsed: Box::new(parsed),
         },
-        _ => match Question::recognize(&parsed.text) {
+        Statement::Query(_) => match Question::recognize(&parsed.text)? {
             Some(question) => Step::System(question),
             None => Step::Engine(Box::new(parsed)),
         },
-    }
+        _ => Step::Engine(Box::new(parsed)),
+    })
 }
 
 /// The name and the value of `SET [SESSION | LOCAL] name { TO | = } value`.
