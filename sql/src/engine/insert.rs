@@ -10,9 +10,11 @@ use crate::plan::ColumnSpec;
 use crate::planner::{Purpose, no_such_column, planning_error, running_error};
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::DataType;
 use arrow::util::display::FormatOptions;
 use datafusion::common::ParamValues;
 use datafusion::physical_plan::execute_stream;
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +124,32 @@ fn targets(insert: &Insert, source: &SourceDef) -> Result<Vec<usize>, SqlError> 
         targets.push(column);
     }
     Ok(targets)
+}
+
+/// The parameters that stand alone in `VALUES`, by number: each has the type of the
+/// column that it is for.
+pub(super) fn parameter_types(inner: &Inner, insert: &Insert) -> Vec<(usize, DataType)> {
+    let catalog = inner.catalog();
+    let Some(Body::Source(source)) = catalog.get(&insert.target.text).map(|r| &r.body) else {
+        return Vec::new();
+    };
+    let (Ok(targets), ast::SetExpr::Values(values)) =
+        (targets(insert, source), &*insert.query.body)
+    else {
+        return Vec::new();
+    };
+    let mut types = Vec::new();
+    for (value, target) in values.rows.iter().flat_map(|row| row.iter().zip(&targets)) {
+        if let ast::Expr::Value(value) = value
+            && let ast::Value::Placeholder(name) = &value.value
+            && let Some(number) = name.strip_prefix('$').and_then(|n| n.parse().ok())
+            && number > 0
+            && let Some(column) = source.columns.get(*target)
+        {
+            types.push((number, column.data_type.clone()));
+        }
+    }
+    types
 }
 
 /// Rows of the source: values cast to its types, null where none is given.

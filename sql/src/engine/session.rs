@@ -232,6 +232,13 @@ impl Session {
                 *slot = data_type;
             }
         }
+        if let Statement::Insert(statement) = &parsed.statement {
+            for (number, data_type) in insert::parameter_types(&self.inner, statement) {
+                if let Some(slot) = numbered.get_mut(number - 1) {
+                    *slot = Some(data_type);
+                }
+            }
+        }
         Ok(numbered)
     }
 

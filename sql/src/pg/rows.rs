@@ -5,6 +5,7 @@ use super::types::Formats;
 use super::values::{self, EPOCH_DAYS, EPOCH_MICROS, Interval};
 use crate::error::SqlError;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -19,7 +20,7 @@ use std::sync::Arc;
 type Write = Box<dyn Fn(usize, &mut BytesMut) + Send>;
 
 struct Column {
-    array: ArrayRef,
+    nulls: Option<NullBuffer>,
     write: Write,
 }
 
@@ -38,7 +39,8 @@ impl Rows {
             .enumerate()
             .map(|(index, array)| {
                 Ok(Column {
-                    array: Arc::clone(array),
+                    // Also those of a column that has only nulls, or is a dictionary.
+                    nulls: array.logical_nulls(),
                     write: writer(array, formats.is_binary(index))?,
                 })
             })
@@ -61,7 +63,11 @@ impl Rows {
         with_length(out, true, |out| {
             out.put_i16(i16::try_from(self.columns.len()).unwrap_or(i16::MAX));
             for column in &self.columns {
-                if column.array.is_null(row) {
+                if column
+                    .nulls
+                    .as_ref()
+                    .is_some_and(|nulls| nulls.is_null(row))
+                {
                     out.put_i32(-1);
                 } else {
                     with_length(out, false, |out| (column.write)(row, out));

@@ -77,6 +77,28 @@ impl Shape {
         })
     }
 
+    /// Every quoted text behind the select list.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut text: Option<String> = None;
+        let mut chars = self.rest.chars().peekable();
+        while let Some(c) = chars.next() {
+            match (&mut text, c) {
+                (None, '\'') => text = Some(String::new()),
+                (None, _) => {}
+                (Some(open), '\'') => {
+                    if chars.next_if_eq(&'\'').is_some() {
+                        open.push(c);
+                    } else {
+                        texts.extend(text.take());
+                    }
+                }
+                (Some(open), c) => open.push(c),
+            }
+        }
+        texts
+    }
+
     /// The number behind one of `heads`, quoted or not.
     pub(super) fn number(&self, heads: &[&str]) -> Option<u32> {
         heads.iter().find_map(|head| {

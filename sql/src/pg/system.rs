@@ -32,6 +32,10 @@ enum Subject {
     Schemas,
     /// The topic behind a source or a sink.
     Foreign,
+    /// The types of columns that psql was told of, by their numbers: `\gdesc`.
+    Described,
+    /// The statement of the relation with that number.
+    Definition(u32),
     /// Objects that there are none of.
     Nothing,
 }
@@ -111,9 +115,10 @@ impl Question {
             return Ok(None);
         };
         let subject = match shape.table.as_str() {
-            "" => match facts(&shape.items) {
-                Some(facts) => Subject::Facts(facts),
-                None => return Ok(None),
+            "" => match (facts(&shape.items), definition(&shape.items)) {
+                (Some(facts), _) => Subject::Facts(facts),
+                (None, Some(oid)) => Subject::Definition(oid),
+                (None, None) => return Ok(None),
             },
             "pg_class" => {
                 let inherits = shape.says(" join pg_catalog.pg_inherits ");
@@ -129,6 +134,7 @@ impl Question {
                     Subject::Relations
                 }
             }
+            "(values" if shape.says("::pg_catalog.oid") => Subject::Described,
             "pg_attribute" => Subject::Columns,
             "pg_database" => Subject::Databases,
             "pg_namespace" => Subject::Schemas,
@@ -193,6 +199,25 @@ impl Question {
             Subject::Foreign => {
                 let found = self.relations(&catalog)?;
                 self.rows(&found, |relation, item| foreign_item(relation, item))
+            }
+            Subject::Definition(wanted) => {
+                let found: Vec<&Relation> = catalog
+                    .relations()
+                    .map(AsRef::as_ref)
+                    .filter(|relation| oid(relation) == *wanted)
+                    .collect();
+                self.rows(&found, |relation, _| owned(&relation.sql))
+            }
+            Subject::Described => {
+                let texts = self.shape.texts();
+                let columns: Vec<&[String]> = texts.chunks(2).collect();
+                self.rows(&columns, |column, item| {
+                    if item.text == "name" {
+                        return column.first().cloned();
+                    }
+                    let oid = column.get(1)?.parse().ok()?;
+                    Some(type_name(&pgwire::api::Type::from_oid(oid)?))
+                })
             }
             Subject::Databases => self.rows(&[()], |(), item| database_item(item, user)),
             Subject::Schemas => {
@@ -305,6 +330,19 @@ fn facts(items: &[Item]) -> Option<Vec<Fact>> {
         .collect()
 }
 
+/// The relation whose definition alone is asked for.
+fn definition(items: &[Item]) -> Option<u32> {
+    let [item] = items else {
+        return None;
+    };
+    let text = item.text.trim_start_matches("pg_catalog.");
+    let rest = text
+        .strip_prefix("pg_get_viewdef(")?
+        .trim_start_matches('\'');
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest.get(..end)?.parse().ok()
+}
+
 impl Fact {
     fn value(self, variables: &Variables) -> ArrayRef {
         let text = match self {
@@ -349,6 +387,23 @@ fn oid(relation: &Relation) -> u32 {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     16_384 + hash % (i32::MAX.unsigned_abs() - 16_384)
+}
+
+/// A type as SQL writes it.
+fn type_name(pg_type: &pgwire::api::Type) -> String {
+    match pg_type.name() {
+        "bool" => "boolean",
+        "int2" => "smallint",
+        "int4" => "integer",
+        "int8" => "bigint",
+        "float4" => "real",
+        "float8" => "double precision",
+        "timestamp" => "timestamp without time zone",
+        "timestamptz" => "timestamp with time zone",
+        "time" => "time without time zone",
+        other => other,
+    }
+    .to_owned()
 }
 
 fn is_of_kind(relation: &Relation, kind: char) -> bool {
