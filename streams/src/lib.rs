@@ -7,6 +7,10 @@
 //! - [`runtime`] runs a topology over the log.
 //! - [`task`] is the seam between the runtime and the nodes, and the engine of one task:
 //!   sans-IO, driven alike by the runtime, the test driver and simulations.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
 
 pub mod columnar;
 pub mod dsl;
