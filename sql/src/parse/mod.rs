@@ -73,6 +73,8 @@ pub fn parse_one(text: &str) -> Result<Parsed, SqlError> {
 struct Reader {
     parser: Parser<'static>,
     tokens: Vec<TokenWithSpan>,
+    /// What comes behind the query of a `CREATE SINK`.
+    options_of_sink: Vec<TokenWithSpan>,
     emit_changes: bool,
 }
 
@@ -90,9 +92,16 @@ impl Reader {
         if emit_changes {
             tokens.truncate(tokens.len() - 2);
         }
+        // `FROM t WITH (…)` would be taken for hints on the table.
+        let mut head = tokens.clone();
+        let options_of_sink = match sink_options(&tokens) {
+            Some(at) => head.split_off(at),
+            None => Vec::new(),
+        };
         Self {
-            parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens.clone()),
+            parser: Parser::new(&DIALECT).with_tokens_with_locations(head),
             tokens,
+            options_of_sink,
             emit_changes,
         }
     }
@@ -498,6 +507,13 @@ impl Reader {
                 .expected("FROM or AS")
                 .hint("write CREATE SINK s FROM view … or CREATE SINK s AS SELECT …"));
         };
+        if !self.options_of_sink.is_empty() {
+            if self.parser.peek_token_ref().token != Token::EOF {
+                return Err(self.expected("WITH"));
+            }
+            let options = std::mem::take(&mut self.options_of_sink);
+            self.parser = Parser::new(&DIALECT).with_tokens_with_locations(options);
+        }
         let options = self.with_options()?;
         let format = self.format()?;
         Ok(Statement::CreateSink(CreateSink {
@@ -688,6 +704,30 @@ impl Reader {
             query: self.query()?,
         }))
     }
+}
+
+/// Where the `WITH (…)` of a `CREATE SINK` begins: outside of parentheses, and not
+/// followed by the name of a common table expression.
+fn sink_options(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let [create, sink, ..] = tokens else {
+        return None;
+    };
+    if !is_word(&create.token, "CREATE") || !is_word(&sink.token, "SINK") {
+        return None;
+    }
+    let mut depth = 0_usize;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [token, next] = pair else { continue };
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ if depth == 0 && is_word(&token.token, "WITH") && next.token == Token::LParen => {
+                return Some(at);
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 fn normalized(word: &Word) -> String {

@@ -106,6 +106,21 @@ fn a_window_in_a_cte_and_over_a_subquery() {
 }
 
 #[test]
+fn the_options_of_a_sink_are_no_hints_on_its_table() {
+    for sql in [
+        "CREATE SINK s AS SELECT n FROM v WITH (connector = 'kafka', topic = 'x') FORMAT UPSERT ENCODE JSON",
+        "CREATE SINK s FROM v WITH (connector = 'kafka', topic = 'x') FORMAT UPSERT ENCODE JSON",
+        "CREATE SINK s AS WITH c AS (SELECT 1) SELECT * FROM c WITH (connector = 'kafka', topic = 'x') FORMAT UPSERT ENCODE JSON",
+    ] {
+        let Statement::CreateSink(sink) = one(sql) else {
+            panic!("not a sink")
+        };
+        assert_eq!(sink.options.len(), 2, "{sql}");
+        assert!(sink.format.is_some(), "{sql}");
+    }
+}
+
+#[test]
 fn small_statements() {
     assert_eq!(
         one("show materialized views"),

@@ -83,7 +83,8 @@ impl Planner {
             let name = reference.table();
             let known = self.relations.iter().any(|r| r.name == name);
             let ours = reference.schema().is_none_or(|schema| schema == SCHEMA);
-            if ours && !known {
+            let function = state.table_functions().contains_key(name);
+            if ours && !known && !function {
                 return Err(self.unknown_table(name, parsed));
             }
         }
