@@ -281,6 +281,39 @@ async fn a_push_query_goes_on_until_it_is_cancelled() {
     served.stop().await;
 }
 
+/// As psql reads with `FETCH_COUNT`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_follows_a_push_query_row_by_row() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(&client, ADS).await;
+    simple(
+        &client,
+        "INSERT INTO ads (item) VALUES (1); BEGIN; INSERT INTO ads (item) VALUES (1)",
+    )
+    .await;
+    let declare = "DECLARE c NO SCROLL CURSOR FOR\nSELECT item FROM ads EMIT CHANGES;";
+    assert_eq!(simple(&client, declare).await, ["done 0"]);
+    for _ in 0..2 {
+        assert_eq!(
+            simple(&client, "FETCH FORWARD 1 FROM c").await,
+            ["insert|1", "done 1"]
+        );
+    }
+    assert_eq!(simple(&client, "CLOSE c").await, ["done 0"]);
+    let wrong = "DECLARE c CURSOR FOR\nSELECT itm FROM ads";
+    let error = client.simple_query(wrong).await.expect_err("an error");
+    assert_eq!(
+        error.as_db_error().and_then(|error| error.position()),
+        Some(&tokio_postgres::error::ErrorPosition::Original(29))
+    );
+    simple(&client, "ROLLBACK").await;
+    let error = client.simple_query(declare).await.expect_err("an error");
+    assert_eq!(error.code().map(|code| code.code()), Some("25P01"));
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_ends_with_its_sessions() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -4,6 +4,7 @@
 //! the socket is a task of its own, so that a statement which runs for hours learns at
 //! once that its client has gone, has cancelled it, or that the server stops.
 
+mod cursor;
 mod error;
 mod parameters;
 mod rows;

@@ -133,7 +133,8 @@ fn outside(text: &str, mut each: impl FnMut(usize, &str) -> bool) {
             (None, '(' | '[') => depth += 1,
             (None, ')' | ']') => depth = depth.saturating_sub(1),
             (None, _) if depth == 0 => {
-                if text.get(at..).is_some_and(|rest| each(at, rest)) {
+                let done = text.get(at..).is_some_and(|rest| each(at, rest));
+                if done {
                     return;
                 }
             }

@@ -4,6 +4,7 @@
 //! statement leaves a session that takes the next one; only a client that cannot be
 //! understood, or the server's end, closes it.
 
+use super::cursor::CursorStatement;
 use super::error::{Failure, WireError, notice};
 use super::rows::Rows;
 use super::socket::{Incoming, Interrupts, Output, read};
@@ -72,6 +73,7 @@ pub(super) async fn serve(mut socket: TcpStream, peer: SocketAddr, shared: Arc<S
                 status: TransactionStatus::Idle,
                 statements: HashMap::new(),
                 portals: HashMap::new(),
+                cursors: HashMap::new(),
                 skipping: false,
             };
             session.run(messages).await;
@@ -90,6 +92,8 @@ struct WireSession {
     status: TransactionStatus,
     statements: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
+    /// Cursors that were declared, with the script that did.
+    cursors: HashMap<String, (Cursor, String)>,
     /// An error makes the messages up to the next `Sync` void.
     skipping: bool,
 }
@@ -240,6 +244,11 @@ impl WireSession {
             ));
         }
         for step in &steps {
+            if let Step::Cursor(statement) = step {
+                self.check_block(step)?;
+                self.cursor(statement, script).await?;
+                continue;
+            }
             match self.run_step(step, script, None).await? {
                 Outcome::Done(command) => self.done(&command),
                 Outcome::Rows(verb, stream) => {
@@ -271,13 +280,8 @@ impl WireSession {
         )));
     }
 
-    /// Runs a statement up to its first row.
-    async fn run_step(
-        &mut self,
-        step: &Step,
-        script: &str,
-        parameters: Option<ParamValues>,
-    ) -> Answered<Outcome> {
+    /// That the statement may run in the transaction block as it is.
+    fn check_block(&self, step: &Step) -> Answered {
         if self.status == TransactionStatus::Error && !step.ends_block() {
             return Err(WireError::new(
                 "25P02",
@@ -285,7 +289,83 @@ impl WireSession {
             )
             .into());
         }
+        Ok(())
+    }
+
+    async fn cursor(&mut self, statement: &CursorStatement, script: &str) -> Answered {
+        match statement {
+            CursorStatement::Declare { name, query } => {
+                if self.status == TransactionStatus::Idle {
+                    return Err(WireError::new(
+                        "25P01",
+                        "DECLARE CURSOR can only be used in transaction blocks",
+                    )
+                    .into());
+                }
+                if self.cursors.contains_key(name) || self.cursors.len() >= MOST_PREPARED {
+                    return Err(WireError::new(
+                        "42P03",
+                        format!("cursor \"{name}\" already exists"),
+                    )
+                    .into());
+                }
+                let session = self.session.clone();
+                let run = session.run(query);
+                let result = self.interrupts.guard(false, run).await?;
+                let result = result.map_err(|error| WireError::of(&error, script))?;
+                if let StatementResult::Rows(stream) = result {
+                    let cursor = Cursor::new(Verb::Select, stream, Formats::All(false));
+                    self.cursors
+                        .insert(name.clone(), (cursor, script.to_owned()));
+                }
+                self.complete("DECLARE CURSOR".into());
+            }
+            CursorStatement::Fetch { name, count } => {
+                let Some((mut cursor, declared)) = self.cursors.remove(name) else {
+                    return Err(WireError::new(
+                        "34000",
+                        format!("cursor \"{name}\" does not exist"),
+                    )
+                    .into());
+                };
+                let formats = Formats::All(false);
+                self.add(PgWireBackendMessage::RowDescription(describe(
+                    &cursor.stream.schema,
+                    &formats,
+                )));
+                let before = cursor.sent;
+                self.send(&mut cursor, *count, &declared).await?;
+                self.complete(format!("FETCH {}", cursor.sent - before));
+                self.cursors.insert(name.clone(), (cursor, declared));
+            }
+            CursorStatement::Close(name) => {
+                match name {
+                    Some(name) => {
+                        self.cursors.remove(name);
+                    }
+                    None => self.cursors.clear(),
+                }
+                self.complete("CLOSE CURSOR".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement up to its first row.
+    async fn run_step(
+        &mut self,
+        step: &Step,
+        script: &str,
+        parameters: Option<ParamValues>,
+    ) -> Answered<Outcome> {
+        self.check_block(step)?;
         match step {
+            Step::Cursor(_) => Err(WireError::new(
+                "0A000",
+                "DECLARE, FETCH and CLOSE cannot be prepared",
+            )
+            .hint("execute the query itself with a number of rows")
+            .into()),
             Step::Engine(parsed) => {
                 let session = self.session.clone();
                 let run = session.run_with(parsed, parameters);
@@ -327,6 +407,7 @@ impl WireSession {
                 }
                 self.status = TransactionStatus::Idle;
                 self.portals.clear();
+                self.cursors.clear();
                 Ok(Outcome::Done(command))
             }
             Step::Set { name, value } => {
@@ -353,6 +434,7 @@ impl WireSession {
             Step::Discard => {
                 self.statements.clear();
                 self.portals.clear();
+                self.cursors.clear();
                 self.variables.reset(None);
                 Ok(Outcome::Done(Command::new("DISCARD ALL")))
             }

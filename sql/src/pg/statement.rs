@@ -1,6 +1,7 @@
 //! A client's text as steps of a session: what the engine runs, and what concerns the
 //! session alone.
 
+use super::cursor::CursorStatement;
 use super::error::WireError;
 use super::system::Question;
 use super::types::pg_type;
@@ -33,6 +34,7 @@ pub(super) enum Step {
     Deallocate(Option<String>),
     /// What psql or a driver asks Postgres' own catalog.
     System(Question),
+    Cursor(CursorStatement),
 }
 
 impl Step {
@@ -51,6 +53,9 @@ pub(super) fn steps(script: &str) -> Result<Vec<Step>, WireError> {
         && let Some(question) = Question::recognize(asked)?
     {
         return Ok(vec![Step::System(question)]);
+    }
+    if let Some(statement) = CursorStatement::recognize(script)? {
+        return Ok(vec![Step::Cursor(statement)]);
     }
     let parsed = parse(script).map_err(|error| WireError::of(&error, script))?;
     parsed.into_iter().map(step).collect()
@@ -113,7 +118,7 @@ fn argument(text: &str) -> Option<String> {
     })
 }
 
-fn skip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+pub(super) fn skip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let text = text.trim_start();
     let head = text.get(..word.len())?;
     let rest = text.get(word.len()..)?;
