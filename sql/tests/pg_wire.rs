@@ -372,6 +372,85 @@ async fn what_is_no_message_closes_the_session_alone() {
     served.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_query_ends_when_its_client_goes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(&client, ADS).await;
+    let mut socket = tokio::net::TcpStream::connect(served.server.address())
+        .await
+        .expect("a connection");
+    socket
+        .write_all(b"\0\0\0\x13\0\x03\0\0user\0test\0\0")
+        .await
+        .expect("sent");
+    let query = b"SELECT item FROM ads EMIT CHANGES\0";
+    let length = u32::try_from(query.len() + 4).expect("a length");
+    let message = [&b"Q"[..], &length.to_be_bytes(), query].concat();
+    socket.write_all(&message).await.expect("sent");
+    // Its columns are told at once, before there is a row.
+    let mut answer = Vec::new();
+    while !answer.windows(5).any(|bytes| bytes == b"item\0") {
+        assert_ne!(socket.read_buf(&mut answer).await.expect("an answer"), 0);
+    }
+    // Then the server sees that the client says no more, and closes.
+    socket.shutdown().await.expect("the end");
+    let _ = socket.read_to_end(&mut answer).await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_drivers_send_besides_queries_is_taken() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let served = Served::start(dir.path()).await;
+    let client = served.connect().await;
+    simple(&client, ADS).await;
+    simple(
+        &client,
+        "SET application_name = 'it''s me'; SET extra_float_digits = 3; SET DateStyle TO 'ISO, MDY';
+         SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET TIME ZONE 'UTC';
+         RESET ALL; SET application_name = 'me'; DISCARD ALL; ;",
+    )
+    .await;
+    simple(&client, "SET application_name TO me").await;
+    assert_eq!(
+        simple(&client, "SHOW application_name").await,
+        ["me", "done 0"]
+    );
+    let encoding = client.simple_query("SET client_encoding = 'LATIN1'").await;
+    let error = encoding.expect_err("another encoding");
+    assert_eq!(error.code().map(|code| code.code()), Some("22023"));
+    let row = client
+        .query_one(
+            "SELECT version(), current_database(), pg_backend_pid()",
+            &[],
+        )
+        .await
+        .expect("facts");
+    assert!(row.get::<_, &str>(0).starts_with("PostgreSQL 15"));
+    assert_eq!(row.get::<_, &str>(1), "thalweg");
+    assert!(row.get::<_, i32>(2) > 0);
+    let tables = client.query("SHOW TABLES", &[]).await.expect("tables");
+    assert_eq!(tables[0].get::<_, &str>(0), "ads");
+    client.execute("FLUSH", &[]).await.expect("done");
+    let row = client
+        .query_one("SELECT $1, $2::bigint + 1 LIMIT $3", &[&"x", &1i64, &1i64])
+        .await
+        .expect("parameters");
+    assert_eq!((row.get(0), row.get(1)), ("x", 2i64));
+    let none = client
+        .query(
+            "SELECT item FROM ads WHERE ts > $1 AND item IN ($2, $3)",
+            &[&std::time::SystemTime::now(), &1i64, &None::<i64>],
+        )
+        .await
+        .expect("no rows");
+    assert!(none.is_empty());
+    served.stop().await;
+}
+
 const PSQL_SCRIPT: &str = r"
 CREATE SOURCE ads (item BIGINT, campaign VARCHAR) WITH (connector = 'kafka', topic = 'impressions', partitions = 2);
 CREATE MATERIALIZED VIEW clicks AS SELECT campaign, count(*) AS n FROM ads GROUP BY campaign;

@@ -142,8 +142,7 @@ pub(super) fn parameter_types(inner: &Inner, insert: &Insert) -> Vec<(usize, Dat
     for (value, target) in values.rows.iter().flat_map(|row| row.iter().zip(&targets)) {
         if let ast::Expr::Value(value) = value
             && let ast::Value::Placeholder(name) = &value.value
-            && let Some(number) = name.strip_prefix('$').and_then(|n| n.parse().ok())
-            && number > 0
+            && let Some(number) = super::parameters::number(name)
             && let Some(column) = source.columns.get(*target)
         {
             types.push((number, column.data_type.clone()));

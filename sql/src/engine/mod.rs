@@ -10,6 +10,7 @@ mod ddl;
 mod formats;
 mod insert;
 mod jobs;
+mod parameters;
 mod pull;
 mod push;
 mod session;

@@ -1,6 +1,6 @@
 //! A client's session: statements in, results out.
 
-use super::{Inner, ddl, insert, pull, push, show};
+use super::{Inner, ddl, insert, parameters, pull, push, show};
 use crate::error::{SqlError, SqlState};
 use crate::parse::{Parsed, Select, Statement, parse};
 use crate::planner::{Planner, Purpose, explain, planning_error, running_error};
@@ -213,25 +213,8 @@ impl Session {
             .planner()
             .logical(query, parsed, Purpose::Batch)
             .await?;
-        let types = plan
-            .get_parameter_types()
-            .map_err(|error| planning_error(error, parsed))?;
-        let mut numbered = Vec::new();
-        for (name, data_type) in types {
-            let Some(number) = name
-                .strip_prefix('$')
-                .and_then(|n| n.parse::<usize>().ok())
-                .filter(|n| (1..=1000).contains(n))
-            else {
-                continue;
-            };
-            if numbered.len() < number {
-                numbered.resize(number, None);
-            }
-            if let Some(slot) = numbered.get_mut(number - 1) {
-                *slot = data_type;
-            }
-        }
+        let mut numbered =
+            parameters::types(&plan).map_err(|error| planning_error(error, parsed))?;
         if let Statement::Insert(statement) = &parsed.statement {
             for (number, data_type) in insert::parameter_types(&self.inner, statement) {
                 if let Some(slot) = numbered.get_mut(number - 1) {
