@@ -8,6 +8,8 @@
 //! Everything runs in this process on a folder of its own under `--dir`, several times in
 //! turn with the limit it is measured against, and is printed as rates, CPU cost and ratios.
 
+#![allow(unreachable_pub, reason = "a binary has no outside")]
+
 mod cpu;
 mod events;
 mod log;

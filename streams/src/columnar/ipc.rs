@@ -3,8 +3,9 @@
 //! A record's value is one Arrow IPC record batch message: the length of its metadata,
 //! the metadata, the body. The schema is not in it: both ends know it from the plan, and a
 //! header names it by a fingerprint, so that a reader of another plan stops instead of
-//! reading nonsense. Row operations travel as one more column. Metadata and buffer
-//! bounds are verified before anything is read; nothing in a value can cause a panic.
+//! reading nonsense. Row operations travel as one more column. The header also carries the
+//! value's CRC-32C, and metadata and buffer bounds are verified before anything is read:
+//! Arrow trusts offsets within a buffer, so damage must be found before it sees them.
 
 use super::{Chunk, ChunkError, RowOp};
 use crate::task::Header;
@@ -119,7 +120,8 @@ impl ChunkCodec {
             // cheap to guess, so do not encode what cannot fit.
             let bytes = self.encode_one(&chunk)?;
             if bytes.len() <= max_bytes {
-                emit(bytes, self.header(chunk.ops().is_some()));
+                let header = self.header(chunk.ops().is_some(), &bytes);
+                emit(bytes, header);
                 continue;
             }
             let pieces = bytes.len().div_ceil(max_bytes.max(1)).max(2);
@@ -164,12 +166,13 @@ impl ChunkCodec {
         Ok(out.into())
     }
 
-    fn header(&self, ops: bool) -> Header {
-        let mut value = vec![VERSION, if ops { OPS } else { 0 }];
-        value.extend_from_slice(&self.fingerprint.to_be_bytes());
+    fn header(&self, ops: bool, value: &[u8]) -> Header {
+        let mut layout = vec![VERSION, if ops { OPS } else { 0 }];
+        layout.extend_from_slice(&self.fingerprint.to_be_bytes());
+        layout.extend_from_slice(&crc32c::crc32c(value).to_be_bytes());
         Header {
             key: Bytes::from_static(CHUNK_HEADER.as_bytes()),
-            value: Some(value.into()),
+            value: Some(layout.into()),
         }
     }
 
@@ -184,13 +187,17 @@ impl ChunkCodec {
         if *version != VERSION {
             return Err(IpcError::Version(*version));
         }
-        let (flags, id) = rest.split_first().ok_or(IpcError::NoHeader)?;
-        let found = u64::from_be_bytes(id.try_into().map_err(|_| IpcError::NoHeader)?);
+        let (flags, rest) = rest.split_first().ok_or(IpcError::NoHeader)?;
+        let (id, crc) = rest.split_first_chunk().ok_or(IpcError::NoHeader)?;
+        let found = u64::from_be_bytes(*id);
         if found != self.fingerprint {
             return Err(IpcError::Schema {
                 found,
                 expected: self.fingerprint,
             });
+        }
+        if crc != crc32c::crc32c(value).to_be_bytes() {
+            return Err(IpcError::Malformed("its CRC-32C does not match".to_owned()));
         }
         let has_ops = flags & OPS != 0;
         let schema = if has_ops {
@@ -394,16 +401,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn a_damaged_value_never_panics(at in 0..2000usize, byte in any::<u8>(), cut in 0..2000usize) {
+        fn a_damaged_value_is_refused(at in 0..2000usize, byte in any::<u8>(), cut in 0..2000usize) {
             let chunk = chunk(20, true);
             let codec = ChunkCodec::new(chunk.schema());
             let (value, header) = encode(&codec, &chunk, 1 << 20).remove(0);
             let mut damaged = value.to_vec();
             let length = damaged.len();
+            let changed = damaged[at % length] != byte;
             damaged[at % length] = byte;
-            let _ = codec.decode(&Bytes::from(damaged.clone()), std::slice::from_ref(&header));
+            let decoded = codec.decode(&Bytes::from(damaged.clone()), std::slice::from_ref(&header));
+            prop_assert_eq!(decoded.is_err(), changed);
             damaged.truncate(cut % length);
-            let _ = codec.decode(&Bytes::from(damaged), &[header]);
+            prop_assert!(codec.decode(&Bytes::from(damaged), &[header]).is_err());
         }
     }
 }
