@@ -132,6 +132,7 @@ impl Membership {
             owned: BTreeSet::new(),
             leads: None,
             next_heartbeat: Instant::now(),
+            settling_until: Instant::now(),
             event: 0,
             core: core.clone(),
         };
@@ -143,6 +144,11 @@ impl Membership {
         })
     }
 }
+
+/// How long a group is looked after more closely when a generation has begun.
+const SETTLING: Duration = Duration::from_secs(2);
+/// The longest time between two heartbeats meanwhile.
+const SETTLING_HEARTBEAT: Duration = Duration::from_millis(50);
 
 struct Member {
     core: Arc<Core>,
@@ -161,6 +167,8 @@ struct Member {
     /// As the leader: what the last assignment was made from.
     leads: Option<PartitionCounts>,
     next_heartbeat: Instant,
+    /// Until when heartbeats come more often than configured.
+    settling_until: Instant,
     /// The number of the last event that the owner must go on from.
     event: u64,
 }
@@ -324,7 +332,8 @@ impl Member {
         }
         let joined = self.join().await?;
         let assignment = self.sync(&joined).await?;
-        self.next_heartbeat = Instant::now() + self.config.heartbeat_interval_ms;
+        self.settling_until = Instant::now() + SETTLING;
+        self.next_heartbeat = self.after_heartbeat();
         let name = joined.protocol_name.as_deref().unwrap_or_default();
         let generation = self.shared.group.lock().clone();
         if let Some(assignor) = self.assignor(name) {
@@ -641,8 +650,20 @@ impl Member {
         self.counts(topics.iter()) != *counts
     }
 
+    /// When the next heartbeat is due. A group that has just formed is often joined by
+    /// more, and each waits until all others have heard of it: look often at first.
+    fn after_heartbeat(&self) -> Instant {
+        let now = Instant::now();
+        let interval = self.config.heartbeat_interval_ms;
+        if now < self.settling_until {
+            now + interval.min(SETTLING_HEARTBEAT)
+        } else {
+            now + interval
+        }
+    }
+
     async fn heartbeat(&mut self) -> Result<(), Turn> {
-        self.next_heartbeat = Instant::now() + self.config.heartbeat_interval_ms;
+        self.next_heartbeat = self.after_heartbeat();
         if self.shared.last_poll().elapsed() > self.config.max_poll_interval_ms {
             tracing::warn!(
                 group = self.coordinator.group_id(),
