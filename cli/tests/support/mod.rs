@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A `thalweg server` on fixed ports, so that clients find it again after a restart.
-pub struct Server {
+pub(crate) struct Server {
     data_dir: PathBuf,
-    pub kafka_port: u16,
-    pub pg_port: u16,
+    pub(crate) kafka_port: u16,
+    pub(crate) pg_port: u16,
     child: Option<Child>,
 }
 
 impl Server {
     /// Starts a server on `data_dir` and waits until it is ready.
-    pub fn start(data_dir: &Path) -> Self {
+    pub(crate) fn start(data_dir: &Path) -> Self {
         let mut server = Self {
             data_dir: data_dir.to_owned(),
             kafka_port: free_port(),
@@ -28,16 +28,16 @@ impl Server {
         server
     }
 
-    pub fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.kafka_port)
     }
 
-    pub fn pg(&self) -> String {
+    pub(crate) fn pg(&self) -> String {
         format!("127.0.0.1:{}", self.pg_port)
     }
 
     /// Starts the process again and waits for its word that it is ready.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
             .arg("server")
             .arg("--data-dir")
@@ -64,7 +64,7 @@ impl Server {
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("the process can be killed");
             child.wait().expect("the process ends");
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// SIGTERM, and the exit status.
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
         let mut child = self.child.take().expect("the server runs");
         let status = Command::new("kill")
             .arg(child.id().to_string())
@@ -97,7 +97,7 @@ fn free_port() -> u16 {
 }
 
 /// A Postgres connection to the server.
-pub async fn postgres(address: &str) -> tokio_postgres::Client {
+pub(crate) async fn postgres(address: &str) -> tokio_postgres::Client {
     let (host, port) = address.split_once(':').expect("HOST:PORT");
     let (client, connection) = tokio_postgres::Config::new()
         .host(host)
@@ -111,7 +111,7 @@ pub async fn postgres(address: &str) -> tokio_postgres::Client {
 }
 
 /// The rows of a query, as text.
-pub async fn rows(client: &tokio_postgres::Client, sql: &str) -> Vec<Vec<Option<String>>> {
+pub(crate) async fn rows(client: &tokio_postgres::Client, sql: &str) -> Vec<Vec<Option<String>>> {
     client
         .simple_query(sql)
         .await
