@@ -209,7 +209,12 @@ impl<K, V, A, F> WindowedAggregate<K, V, A, F> {
         if watermark == i64::MIN || !self.deferred.is_empty() {
             return Ok(());
         }
-        let before = watermark.saturating_sub(self.retention_ms);
+        let mut before = watermark.saturating_sub(self.retention_ms);
+        if let Some(closing) = &self.closing {
+            // A commit may come in the middle of a close: after a crash, what is left of
+            // the close is told from the store.
+            before = before.min(closing.next.0);
+        }
         let stride = (self.retention_ms / 2).max(MIN_EXPIRY_STRIDE_MS);
         if before >= self.expired.saturating_add(stride) {
             self.store.expire_before(before, cx)?;
