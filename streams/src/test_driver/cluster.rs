@@ -118,7 +118,13 @@ impl Cluster {
         let mut state = TaskState::in_memory(&sub.stores);
         for (index, changelog) in sub.changelogs.iter().enumerate() {
             if let Some(changelog) = changelog {
-                let records = self.log.from(&changelog.topic, id.partition, 0, ALL);
+                // Of a source only what has been taken belongs in the store.
+                let source = sub.sources.iter().position(|s| s.topic == changelog.topic);
+                let taken = source.filter(|_| !changelog.written).map_or(ALL, |source| {
+                    let committed = self.committed.get(&(id, source));
+                    committed.map_or(0, |(offset, _)| usize::try_from(*offset).unwrap_or(0))
+                });
+                let records = self.log.from(&changelog.topic, id.partition, 0, taken);
                 let position = self.position(self.log.end(&changelog.topic, id.partition));
                 let entries = records.into_iter().filter_map(|r| Some((r.key?, r.value)));
                 state.restore(StoreId(index), entries.collect::<Vec<_>>(), position)?;
