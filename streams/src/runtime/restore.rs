@@ -108,13 +108,15 @@ impl Worker {
             restoring.end = restoring.end.min(log_end);
             let position = &mut restoring.position;
             let fresh = position.offset < 0;
-            let outside = position.offset < start || position.offset > log_end;
+            // Also where the end is what has been taken of a source: entries beyond it would
+            // be taken for what the records on the way there replace.
+            let outside = position.offset < start || position.offset > restoring.end;
             let old = position.offset < restoring.end
                 && now.saturating_sub(position.wall_time) > TOMBSTONE_RETENTION;
             if fresh || outside || old {
                 if !fresh {
                     tracing::warn!(
-                        %partition, offset = position.offset, start, end = log_end,
+                        %partition, offset = position.offset, start, end = restoring.end,
                         "a store is rebuilt from its changelog"
                     );
                 }

@@ -95,7 +95,11 @@ impl Worker {
                     got = !list.is_empty();
                     self.add(list);
                 }
-                Ok(Polled::Assigned(_)) => self.assigned().await?,
+                Ok(Polled::Assigned(_)) => match self.assigned().await {
+                    // A restore that a close has cut short is no failure.
+                    Err(StreamsError::NotRunning { .. }) if self.job.is_stopping() => continue,
+                    result => result?,
+                },
                 Ok(Polled::Revoking(partitions)) => self.revoking(&partitions).await?,
                 Ok(Polled::Lost(partitions)) => self.lost(&partitions),
                 Err(error) if error.is_retriable() => {
@@ -107,6 +111,7 @@ impl Worker {
             let worked = self.process().await?;
             self.busy = worked || got;
             if self.commit_is_due() && self.commit().await? == Committed::Fenced {
+                self.job.worker_is_running(self.index, false);
                 let all: Vec<_> = self.tasks.keys().copied().collect();
                 self.drop_tasks(&all);
             }
@@ -340,16 +345,19 @@ impl Worker {
             let sub = self.job.plan.sub_topology(id.sub_topology)?;
             for (index, source) in sub.sources.iter().enumerate() {
                 let partition = TopicPartition::new(Arc::clone(&source.topic), id.partition);
+                let start = starts.get(&partition).copied().unwrap_or(0);
                 let end = ends.get(&partition).copied().unwrap_or(0);
                 let begin = match source.reset {
-                    OffsetReset::Earliest => starts.get(&partition).copied().unwrap_or(0),
+                    OffsetReset::Earliest => start,
                     OffsetReset::Latest => end,
                 };
                 let offset = match committed.get(&partition) {
                     Some(committed) => {
                         task.restore_time(index, &committed.metadata)
                             .map_err(|e| of_task(id, e))?;
-                        committed.offset
+                        // What has been deleted meanwhile will never come, and is not
+                        // to be waited for.
+                        committed.offset.max(start)
                     }
                     None => begin,
                 };
