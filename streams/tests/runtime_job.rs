@@ -182,6 +182,7 @@ fn greatest() -> Topology {
 async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
     let steps = [
         CommitStep::Flushed,
+        CommitStep::OutputsSent,
         CommitStep::Sent,
         CommitStep::OffsetsCommitted,
         CommitStep::Applied,
@@ -192,12 +193,12 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
     cluster.topic("out", 1).await;
     let mut sent = 0i64;
     let mut doubled = false;
-    for (round, step) in steps.iter().cycle().take(8).enumerate() {
-        let topology = match round % 8 < 4 {
+    for (round, step) in steps.iter().cycle().take(10).enumerate() {
+        let topology = match round < 5 {
             true => counting(),
             false => greatest(),
         };
-        let name = match round % 8 < 4 {
+        let name = match round < 5 {
             true => "sums",
             false => "greatest",
         };
@@ -265,7 +266,7 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
             assert_eq!(total, of_this_job, "round {round}, {step:?}");
         }
         streams.close().await.unwrap();
-        if round == 3 {
+        if round == 4 {
             // The second job reads numbers, and from here on.
             sent = 0;
             cluster.client.admin().delete_topic("in").await.unwrap();
@@ -273,6 +274,80 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
         }
     }
     assert!(doubled, "at-least-once shows, or the crash came nowhere");
+    cluster.broker.shutdown().await;
+}
+
+/// The end offsets of a topic's partitions, summed up.
+async fn length(cluster: &Cluster, topic: &str, partitions: i32) -> i64 {
+    let wanted = (0..partitions).map(|p| (TopicPartition::new(topic, p), OffsetSpec::Latest));
+    let ends = cluster
+        .client
+        .admin()
+        .list_offsets(wanted.collect(), IsolationLevel::ReadUncommitted)
+        .await
+        .unwrap();
+    ends.values().map(|end| end.unwrap().offset).sum()
+}
+
+/// A node that finds in its state that it has said something already does not say it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_state_is_in_its_changelog_before_what_it_put_out_is_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 1).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(10, 0)).await;
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<String, String>("in", Consumed::of_types())
+        .group_by_key(Grouped::of_types())
+        .count(Materialized::as_("counts"))
+        .to_stream()
+        .to("out", Produced::new());
+    let crashing = StreamsConfig {
+        commit_observer: Some(Arc::new(StopAt {
+            step: CommitStep::OutputsSent,
+            after: AtomicU32::new(0),
+        })),
+        ..config(dir.path(), 1)
+    };
+    let topology = builder.build().unwrap();
+    let streams = Streams::start(crashing, topology, cluster.client.clone())
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), streams.wait_ended()).await;
+    assert!(ended.expect("the commit is reached").is_err());
+    assert_eq!(length(&cluster, "out", 1).await, 10);
+    assert_eq!(length(&cluster, "words-counts-changelog", 1).await, 0);
+    cluster.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_input_has_been_deleted_behind_it_is_caught_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 1).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(7, 0)).await;
+    let streams = Streams::start(config(dir.path(), 1), counting(), cluster.client.clone())
+        .await
+        .unwrap();
+    caught_up(&streams).await;
+    assert_eq!(counts(&streams), [1; 7]);
+    streams.close().await.unwrap();
+    // What comes while the job is away has gone again before it is back.
+    cluster.send("in", words(7, 0)).await;
+    let input = TopicPartition::new("in", 0);
+    let end = length(&cluster, "in", 1).await;
+    let admin = cluster.client.admin();
+    let deleted = admin.delete_records(BTreeMap::from([(input, end)])).await;
+    assert!(deleted.unwrap().iter().all(|(_, answer)| answer.is_ok()));
+    let streams = Streams::start(config(dir.path(), 1), counting(), cluster.client.clone())
+        .await
+        .unwrap();
+    caught_up(&streams).await;
+    assert_eq!(counts(&streams), [1; 7]);
+    streams.close().await.unwrap();
     cluster.broker.shutdown().await;
 }
 

@@ -1,8 +1,9 @@
 //! The commit, in order.
 //!
 //! 1. Runs have ended; nodes are flushed into caches and outputs.
-//! 2. Dirty entries, sorted, go to the changelogs, and pending outputs and watermarks to
-//!    their topics; all of it is acknowledged.
+//! 2. Pending outputs and watermarks go to their topics; behind their acknowledgement,
+//!    dirty entries, sorted, go to the changelogs, the stores further down first. (With
+//!    transactions all of it may go at once.)
 //! 3. Input offsets and times are committed with the group's generation. (With
 //!    transactions they join the transaction, and its end is step 4.)
 //! 4. –
@@ -11,7 +12,9 @@
 //!
 //! A crash between any two steps loses nothing: before step 3 the input is read again
 //! (at-least-once: what step 2 has sent is sent again); behind it, the stores replay from
-//! the changelogs what step 5 has not kept.
+//! the changelogs what step 5 has not kept. Step 2 has an order of its own because a node
+//! tells from its state what it has put out already: were the state in its changelog
+//! and the output not in its topic, the replay would find nothing new to say.
 
 use super::worker::Worker;
 use crate::StreamsError;
@@ -29,6 +32,8 @@ use thalweg_state::{StoreId, StorePosition};
 pub enum CommitStep {
     /// Nodes are flushed; nothing has been sent that was not sent before.
     Flushed,
+    /// Outputs and watermarks are in the log, changelogs are not.
+    OutputsSent,
     /// Outputs, watermarks and changelogs are in the log.
     Sent,
     /// Input offsets and times are committed.
@@ -81,11 +86,9 @@ impl Worker {
         }
         self.observe(CommitStep::Flushed)?;
 
+        self.acknowledged().await?;
+        self.observe(CommitStep::OutputsSent)?;
         let ends = self.send_changelogs(&ids).await?;
-        self.producer
-            .flush()
-            .await
-            .map_err(|e| StreamsError::log("sending outputs and changelogs", e))?;
         let mut positions: BTreeMap<TaskId, Vec<(StoreId, StorePosition)>> = BTreeMap::new();
         for (id, store, mut position, delivery) in ends {
             let delivered = delivery
@@ -150,57 +153,80 @@ impl Worker {
         }
     }
 
-    /// Hands the dirty entries of the tasks to the producer. Returns, for each changelog
+    /// Waits until everything that was sent is acknowledged.
+    async fn acknowledged(&self) -> Result<(), StreamsError> {
+        let flushed = self.producer.flush().await;
+        flushed.map_err(|e| StreamsError::log("sending outputs and changelogs", e))
+    }
+
+    /// Sends the dirty entries of the tasks to the changelogs. Returns, for each changelog
     /// that got any, the delivery of the last of them: it tells the store's position.
+    ///
+    /// Stores are listed in the order of their nodes, and those further down go first: a
+    /// store whose changelog is a view's topic is the output of the ones above it.
     async fn send_changelogs(
         &mut self,
         ids: &[TaskId],
     ) -> Result<Vec<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
         let mut ends = Vec::new();
-        let now = self.now();
-        for id in ids {
-            let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
-            for (index, changelog) in changelogs.clone().into_iter().enumerate() {
-                let store = StoreId(index);
-                let Some(changelog) = changelog.filter(|c| c.written) else {
-                    continue;
-                };
-                let Some(task) = self.tasks.get_mut(id) else {
-                    continue;
-                };
-                let entries = task.state_mut().dirty_entries(store)?;
-                let Some(((last_key, last_value), rest)) = entries.split_last() else {
-                    continue;
-                };
-                let topic = self.producer_topic(&changelog.topic).await?;
-                for (key, value) in rest {
-                    let record = RecordRef {
-                        partition: Some(id.partition),
-                        // By the wall clock: the broker's retention counts from it.
-                        timestamp: now,
-                        key: Some(key),
-                        value: value.as_deref(),
-                        headers: &[],
-                    };
-                    self.enqueue(&topic, record).await?;
-                }
-                let last = ProducerRecord {
-                    partition: Some(id.partition),
-                    key: Some(last_key.clone()),
-                    value: last_value.clone(),
-                    timestamp: Some(now),
-                    ..ProducerRecord::new(changelog.topic.clone())
-                };
-                let delivery = self
-                    .producer
-                    .send(last)
-                    .await
-                    .map_err(|e| StreamsError::log("sending a changelog", e))?;
-                let position = self.store_position(&changelog.topic, id.partition).await?;
-                ends.push((*id, store, position, delivery));
+        let stores = self.job.plan.sub_topologies.iter().map(|s| s.stores.len());
+        for index in (0..stores.max().unwrap_or(0)).rev() {
+            let before = ends.len();
+            for id in ids {
+                ends.extend(self.send_changelog(*id, StoreId(index)).await?);
+            }
+            if ends.len() > before {
+                self.acknowledged().await?;
             }
         }
         Ok(ends)
+    }
+
+    /// Hands the dirty entries of a store to the producer.
+    async fn send_changelog(
+        &mut self,
+        id: TaskId,
+        store: StoreId,
+    ) -> Result<Option<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
+        let now = self.now();
+        let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
+        let changelog = changelogs.get(store.0).cloned().flatten();
+        let Some(changelog) = changelog.filter(|c| c.written) else {
+            return Ok(None);
+        };
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return Ok(None);
+        };
+        let entries = task.state_mut().dirty_entries(store)?;
+        let Some(((last_key, last_value), rest)) = entries.split_last() else {
+            return Ok(None);
+        };
+        let topic = self.producer_topic(&changelog.topic).await?;
+        for (key, value) in rest {
+            let record = RecordRef {
+                partition: Some(id.partition),
+                // By the wall clock: the broker's retention counts from it.
+                timestamp: now,
+                key: Some(key),
+                value: value.as_deref(),
+                headers: &[],
+            };
+            self.enqueue(&topic, record).await?;
+        }
+        let last = ProducerRecord {
+            partition: Some(id.partition),
+            key: Some(last_key.clone()),
+            value: last_value.clone(),
+            timestamp: Some(now),
+            ..ProducerRecord::new(changelog.topic.clone())
+        };
+        let delivery = self
+            .producer
+            .send(last)
+            .await
+            .map_err(|e| StreamsError::log("sending a changelog", e))?;
+        let position = self.store_position(&changelog.topic, id.partition).await?;
+        Ok(Some((id, store, position, delivery)))
     }
 
     /// A position in a changelog, but for the offset.
@@ -216,7 +242,8 @@ impl Worker {
             .await
             .map_err(|e| StreamsError::log(format!("looking up `{topic}`"), e))?;
         Ok(StorePosition {
-            topic_id: info.id,
+            // As it was when the job started: what a client has cached may be older.
+            topic_id: self.job.topic_id(topic),
             leader_epoch: info.partition(partition).map_or(-1, |p| p.leader_epoch),
             offset: 0,
             wall_time: self.now(),
