@@ -14,7 +14,7 @@ use thalweg_log::client::{
 use thalweg_streams::runtime::{
     CommitObserver, CommitStep, JobState, StreamThreads, Streams, StreamsConfig,
 };
-use thalweg_streams::topology::Topology;
+use thalweg_streams::topology::{OffsetReset, Topology};
 use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};
 
 /// A session that nobody has the time to wait for.
@@ -351,6 +351,48 @@ async fn a_job_whose_input_has_been_deleted_behind_it_is_caught_up() {
     cluster.broker.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_begins_at_the_end_loses_nothing_that_comes_after_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 1).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(10, 0)).await;
+    let builder = StreamsBuilder::new();
+    let latest = Consumed::of_types().offset_reset(OffsetReset::Latest);
+    builder
+        .stream::<String, String>("in", latest)
+        .group_by_key(Grouped::of_types())
+        .count(Materialized::as_("counts"))
+        .to_stream()
+        .to("out", Produced::new());
+    let topology = builder.build().unwrap();
+    // The first commit keeps where the job begins, the second one fails.
+    let crashing = StreamsConfig {
+        commit_observer: Some(Arc::new(StopAt {
+            step: CommitStep::Flushed,
+            after: AtomicU32::new(1),
+        })),
+        ..config(dir.path(), 1)
+    };
+    let streams = Streams::start(crashing, topology.clone(), cluster.client.clone())
+        .await
+        .unwrap();
+    streams.wait_running().await.unwrap();
+    cluster.send("in", words(10, 10)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), streams.wait_ended()).await;
+    assert!(ended.expect("the second commit is reached").is_err());
+    drop(streams);
+
+    let streams = Streams::start(config(dir.path(), 1), topology, cluster.client.clone())
+        .await
+        .unwrap();
+    caught_up(&streams).await;
+    assert_eq!(counts(&streams), [1; 10]);
+    streams.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}
+
 /// The number at the end of a stored value.
 fn value_of(stored: &Bytes) -> i64 {
     i64::from_be_bytes(*stored.last_chunk::<8>().unwrap())
@@ -487,7 +529,7 @@ async fn a_crashed_job_resumes_over_a_restarted_broker_without_waiting_for_its_s
     let crashing = StreamsConfig {
         commit_observer: Some(Arc::new(StopAt {
             step: CommitStep::OffsetsCommitted,
-            after: AtomicU32::new(2),
+            after: AtomicU32::new(1),
         })),
         ..config(dir.path(), 2)
     };

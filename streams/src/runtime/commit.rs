@@ -2,7 +2,7 @@
 //!
 //! 1. Runs have ended; nodes are flushed into caches and outputs.
 //! 2. Pending outputs and watermarks go to their topics; behind their acknowledgement,
-//!    dirty entries, sorted, go to the changelogs, the stores further down first. (With
+//!    dirty entries, sorted, go to the changelogs, those of a view's store first. (With
 //!    transactions all of it may go at once.)
 //! 3. Input offsets and times are committed with the group's generation. (With
 //!    transactions they join the transaction, and its end is step 4.)
@@ -25,7 +25,7 @@ use thalweg_log::client::{
     Admin, ClientError, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
 };
 use thalweg_log::wire::ErrorCode;
-use thalweg_state::{StoreId, StorePosition};
+use thalweg_state::{Changelog, StoreId, StorePosition};
 
 /// A step of a commit that has been done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,18 +162,29 @@ impl Worker {
     /// Sends the dirty entries of the tasks to the changelogs. Returns, for each changelog
     /// that got any, the delivery of the last of them: it tells the store's position.
     ///
-    /// Stores are listed in the order of their nodes, and those further down go first: a
-    /// store whose changelog is a view's topic is the output of the ones above it.
+    /// A changelog that is a topic of its own name, such as a view's, is an output too, and
+    /// goes ahead of the others. These go together, those further down first: a node may
+    /// have several stores, and the less time passes between them the better.
     async fn send_changelogs(
         &mut self,
         ids: &[TaskId],
     ) -> Result<Vec<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
         let mut ends = Vec::new();
-        let stores = self.job.plan.sub_topologies.iter().map(|s| s.stores.len());
-        for index in (0..stores.max().unwrap_or(0)).rev() {
+        for internal in [false, true] {
             let before = ends.len();
             for id in ids {
-                ends.extend(self.send_changelog(*id, StoreId(index)).await?);
+                let stores = &self.job.plan.sub_topology(id.sub_topology)?.stores;
+                let these: Vec<_> = (0..stores.len())
+                    .rev()
+                    .filter(|index| {
+                        let changelog = stores.get(*index).map(|store| &store.changelog);
+                        (changelog == Some(&Changelog::Internal)) == internal
+                    })
+                    .map(StoreId)
+                    .collect();
+                for store in these {
+                    ends.extend(self.send_changelog(*id, store).await?);
+                }
             }
             if ends.len() > before {
                 self.acknowledged().await?;

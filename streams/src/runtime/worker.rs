@@ -362,7 +362,12 @@ impl Worker {
                     None => begin,
                 };
                 if id.partition < source.partitions {
-                    task.seek(index, offset);
+                    let begins = !committed.contains_key(&partition);
+                    match source.reset {
+                        // The end of now is not that of the next start.
+                        OffsetReset::Latest if begins => task.begin(index, offset),
+                        _ => task.seek(index, offset),
+                    }
                     task.set_caught_up(index, offset >= end);
                     self.consumer
                         .seek(&partition, offset)

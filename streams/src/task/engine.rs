@@ -190,6 +190,15 @@ impl Task {
         }
     }
 
+    /// As [`seek`](Self::seek), for a place that is not committed and would not be found
+    /// again: the next commit keeps it, input or not.
+    pub fn begin(&mut self, source: usize, offset: i64) {
+        if let Some(queue) = self.inputs.get_mut(source) {
+            queue.seek(offset);
+            queue.moved = true;
+        }
+    }
+
     /// Takes back the times that were committed with a source's offset; before `init`.
     pub fn restore_time(&mut self, source: usize, metadata: &str) -> Result<(), StreamsError> {
         self.core.time.restore(source, metadata)
