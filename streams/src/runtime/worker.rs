@@ -132,6 +132,9 @@ impl Worker {
                 .saturating_sub(self.last_commit.elapsed())
                 .min(IDLE_WAIT);
         }
+        if self.tasks.values().any(Task::wants_clock) {
+            return CLOCK_WAIT;
+        }
         IDLE_WAIT
     }
 
