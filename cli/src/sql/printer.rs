@@ -20,6 +20,8 @@ use crate::output::{Output, plain_table};
 const GATHER: Duration = Duration::from_millis(300);
 /// How many rows are gathered at most.
 const GATHER_ROWS: usize = 10_000;
+/// The narrowest column of rows that are printed as they come: wide enough for `update-before`.
+const NARROWEST: usize = 13;
 
 /// Prints everything that `events` gives.
 pub async fn print(
@@ -104,7 +106,7 @@ impl Gathered {
         let mut widths: Vec<usize> = self
             .columns
             .iter()
-            .map(|column| column.name.chars().count().max(8))
+            .map(|column| column.name.chars().count().max(NARROWEST))
             .collect();
         for row in &self.rows {
             for (width, text) in widths.iter_mut().zip(row) {

@@ -134,8 +134,9 @@ impl Backend for Remote {
                             .collect();
                         vec![Ok(Event::Row(fields))]
                     }
-                    Ok(SimpleQueryMessage::CommandComplete(rows)) => {
-                        vec![Ok(Event::Done(format!("OK {rows}")))]
+                    // The client library keeps the tag to itself.
+                    Ok(SimpleQueryMessage::CommandComplete(_)) => {
+                        vec![Ok(Event::Done("OK".to_owned()))]
                     }
                     Ok(_) => Vec::new(),
                 };
