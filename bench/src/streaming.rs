@@ -103,7 +103,12 @@ async fn count_with_dsl(client: &Client, state: &std::path::Path) -> Result<(Too
         .windowed_by(TimeWindows::of_size(Duration::from_millis(
             WINDOW_MS as u64,
         )))
-        .count(Materialized::as_("counts").emit_on_commit());
+        .count(
+            // Long enough to count the windows at the end.
+            Materialized::as_("counts")
+                .retention(Duration::from_secs(7 * 86_400))
+                .emit_on_commit(),
+        );
     let mut config = StreamsConfig::new("bench-dsl");
     config.state_dir = state.to_owned();
     let watch = Stopwatch::start();
