@@ -65,7 +65,16 @@ impl FileSink {
         let length = file.metadata().map_err(io_error("read", path))?.len();
         let (bytes, next) = match committed {
             Some(committed) => (committed.bytes, committed.next),
-            None if length == 0 => (0, Vec::new()),
+            None if length == 0 => {
+                // From here on what the file holds is ours, whatever becomes of us.
+                let nothing = Committed {
+                    version: VERSION,
+                    bytes: 0,
+                    next: Vec::new(),
+                };
+                write_position(&position_path, &nothing)?;
+                (0, Vec::new())
+            }
             None => {
                 return Err(ConnectorError::File {
                     path: path.clone(),
