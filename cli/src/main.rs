@@ -4,6 +4,7 @@
 
 mod commands;
 mod demo;
+mod limits;
 mod output;
 mod settings;
 mod sql;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
