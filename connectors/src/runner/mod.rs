@@ -1,6 +1,7 @@
 //! Running connectors against the log.
 
 mod handle;
+mod life;
 mod sink;
 mod source;
 mod status;

@@ -10,7 +10,8 @@ use thalweg_log::client::{
 use tokio::sync::watch;
 
 use super::handle::told_to_stop;
-use super::{ConnectorHandle, ConnectorState, ConnectorStatus, back_off, group_of};
+use super::life::{Status, Work, enter, start};
+use super::{ConnectorHandle, ConnectorState, group_of};
 use crate::{ConnectorError, SinkConnector, SinkRecord};
 
 /// How long records go on before the sink is flushed.
@@ -33,71 +34,21 @@ pub struct SinkTask {
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn run_sink(client: Client, task: SinkTask) -> ConnectorHandle {
-    let (status_sender, status) = watch::channel(ConnectorStatus::default());
-    let (stop_sender, mut stop) = watch::channel(false);
-    let name = task.name.clone();
-    let mut runner = SinkRunner {
-        client,
-        task,
-        status: status_sender,
-    };
-    let task = tokio::spawn(async move { runner.run(&mut stop).await });
-    ConnectorHandle::new(name, status, stop_sender, task)
+    start(task.name.clone(), SinkRunner { client, task })
 }
 
 struct SinkRunner {
     client: Client,
     task: SinkTask,
-    status: watch::Sender<ConnectorStatus>,
 }
 
-impl SinkRunner {
-    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectorError> {
-        let mut failures = 0;
-        loop {
-            let before = self.status.borrow().records;
-            let Err(error) = self.live(stop).await else {
-                self.enter(ConnectorState::Stopped);
-                return Ok(());
-            };
-            self.status
-                .send_modify(|status| status.last_error = Some(error.to_string()));
-            if !error.is_retriable() {
-                tracing::error!(connector = self.task.name, "sink failed: {error}");
-                self.enter(ConnectorState::Failed);
-                return Err(error);
-            }
-            if self.status.borrow().records > before {
-                failures = 0;
-            }
-            let wait = back_off(failures);
-            failures += 1;
-            tracing::warn!(connector = self.task.name, ?wait, "sink restarts: {error}");
-            self.status.send_modify(|status| {
-                status.state = ConnectorState::Restarting;
-                status.restarts += 1;
-            });
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = told_to_stop(stop) => {
-                    self.enter(ConnectorState::Stopped);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn enter(&self, state: ConnectorState) {
-        self.status.send_if_modified(|status| {
-            let changed = status.state != state;
-            status.state = state;
-            changed
-        });
-    }
-
+impl Work for SinkRunner {
     /// Moves records until told to stop.
-    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectorError> {
-        self.enter(ConnectorState::Starting);
+    async fn work(
+        &mut self,
+        status: &Status,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<ConnectorState, ConnectorError> {
         let mut consumer = self.open().await?;
         let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
         let mut flushed_at = Instant::now();
@@ -107,7 +58,7 @@ impl SinkRunner {
                 () = told_to_stop(stop) => {
                     self.flush(&mut consumer, &mut next).await?;
                     consumer.close().await?;
-                    return Ok(());
+                    return Ok(ConnectorState::Stopped);
                 }
             };
             let mut records = Vec::new();
@@ -128,11 +79,11 @@ impl SinkRunner {
             }
             if records.is_empty() {
                 self.flush(&mut consumer, &mut next).await?;
-                self.enter(ConnectorState::Idle);
+                enter(status, ConnectorState::Idle);
                 continue;
             }
             self.task.connector.put(&records).await?;
-            self.status.send_modify(|status| {
+            status.send_modify(|status| {
                 status.state = ConnectorState::Running;
                 status.records += records.len() as u64;
             });
@@ -142,7 +93,9 @@ impl SinkRunner {
             }
         }
     }
+}
 
+impl SinkRunner {
     /// Opens the sink, and a consumer of all partitions where the sink wants to go on.
     async fn open(&mut self) -> Result<Consumer, ConnectorError> {
         let wanted: BTreeMap<TopicPartition, i64> =

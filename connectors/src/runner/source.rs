@@ -19,7 +19,8 @@ use thalweg_log::client::{
 use tokio::sync::watch;
 
 use super::handle::told_to_stop;
-use super::{ConnectorHandle, ConnectorState, ConnectorStatus, back_off, group_of};
+use super::life::{Status, Work, enter, start};
+use super::{ConnectorHandle, ConnectorState, group_of};
 use crate::{ConnectorError, Position, SourceConnector, SourcePoll, SourceRecord};
 
 /// The header with the record's number in its source, eight bytes, big-endian.
@@ -47,18 +48,13 @@ pub struct SourceTask {
 /// # Panics
 /// Outside of a tokio runtime.
 pub fn run_source(client: Client, task: SourceTask) -> ConnectorHandle {
-    let (status_sender, status) = watch::channel(ConnectorStatus::default());
-    let (stop_sender, mut stop) = watch::channel(false);
-    let name = task.name.clone();
-    let mut runner = SourceRunner {
+    let runner = SourceRunner {
         client,
         topic: task.topic.into(),
-        name: task.name,
+        name: task.name.clone(),
         connector: task.connector,
-        status: status_sender,
     };
-    let task = tokio::spawn(async move { runner.run(&mut stop).await });
-    ConnectorHandle::new(name, status, stop_sender, task)
+    start(task.name, runner)
 }
 
 /// Its helpers take `&mut self` because a connector need not be `Sync`.
@@ -67,70 +63,15 @@ struct SourceRunner {
     name: String,
     topic: Arc<str>,
     connector: Box<dyn SourceConnector>,
-    status: watch::Sender<ConnectorStatus>,
 }
 
-/// How one life of the source ended.
-enum End {
-    Finished,
-    Stopped,
-}
-
-impl SourceRunner {
-    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), ConnectorError> {
-        let mut failures = 0;
-        loop {
-            let before = self.status.borrow().records;
-            match self.live(stop).await {
-                Ok(End::Finished) => {
-                    self.enter(ConnectorState::Finished);
-                    return Ok(());
-                }
-                Ok(End::Stopped) => {
-                    self.enter(ConnectorState::Stopped);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.status
-                        .send_modify(|status| status.last_error = Some(error.to_string()));
-                    if !error.is_retriable() {
-                        tracing::error!(connector = self.name, "source failed: {error}");
-                        self.enter(ConnectorState::Failed);
-                        return Err(error);
-                    }
-                    if self.status.borrow().records > before {
-                        failures = 0;
-                    }
-                    let wait = back_off(failures);
-                    failures += 1;
-                    tracing::warn!(connector = self.name, ?wait, "source restarts: {error}");
-                    self.status.send_modify(|status| {
-                        status.state = ConnectorState::Restarting;
-                        status.restarts += 1;
-                    });
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = told_to_stop(stop) => {
-                            self.enter(ConnectorState::Stopped);
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn enter(&self, state: ConnectorState) {
-        self.status.send_if_modified(|status| {
-            let changed = status.state != state;
-            status.state = state;
-            changed
-        });
-    }
-
+impl Work for SourceRunner {
     /// From finding the position to the end, a stop or a failure.
-    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, ConnectorError> {
-        self.enter(ConnectorState::Starting);
+    async fn work(
+        &mut self,
+        status: &Status,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<ConnectorState, ConnectorError> {
         let group = group_of(&self.name);
         let place = TopicPartition::new(self.topic.clone(), 0);
         let position = self.committed(&group, &place).await?;
@@ -148,7 +89,7 @@ impl SourceRunner {
                 polled = self.connector.poll() => polled,
                 () = told_to_stop(stop) => {
                     self.commit(&producer, &group, &place, &mut open).await?;
-                    return Ok(End::Stopped);
+                    return Ok(ConnectorState::Stopped);
                 }
             };
             let polled = match polled {
@@ -168,7 +109,7 @@ impl SourceRunner {
                     let count = self.write(&producer, records, &written).await?;
                     open = Some(position);
                     let progress = self.connector.progress();
-                    self.status.send_modify(|status| {
+                    status.send_modify(|status| {
                         status.state = ConnectorState::Running;
                         status.records += count;
                         status.skipped += skipped;
@@ -182,7 +123,7 @@ impl SourceRunner {
                 SourcePoll::Idle => {
                     self.commit(&producer, &group, &place, &mut open).await?;
                     committed_at = Instant::now();
-                    self.enter(ConnectorState::Idle);
+                    enter(status, ConnectorState::Idle);
                     tokio::select! {
                         () = tokio::time::sleep(IDLE_WAIT) => {}
                         () = told_to_stop(stop) => {}
@@ -191,12 +132,14 @@ impl SourceRunner {
                 SourcePoll::End => {
                     self.commit(&producer, &group, &place, &mut open).await?;
                     producer.close().await?;
-                    return Ok(End::Finished);
+                    return Ok(ConnectorState::Finished);
                 }
             }
         }
     }
+}
 
+impl SourceRunner {
     async fn committed(
         &mut self,
         group: &str,
