@@ -14,7 +14,7 @@ use super::core::{Context, Core};
 use super::error::BrokerError;
 use super::handlers;
 use crate::net::{Handler, Limits, serve};
-use crate::wire::{Request, RequestHeader, Response, Str};
+use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
 
 /// Answers the requests of all connections.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ struct Server {
 
 #[async_trait]
 impl Handler for Server {
+    fn handles(&self, api: ApiKey) -> bool {
+        handlers::handles(api)
+    }
+
     async fn handle(
         &self,
         header: &RequestHeader,
@@ -37,7 +41,7 @@ impl Handler for Server {
             client_host: Str::from(format!("/{}", peer.ip())),
         };
         let response = handlers::handle(&self.core, &cx, request).await;
-        (!silent).then_some(response)
+        response.filter(|_| !silent)
     }
 }
 

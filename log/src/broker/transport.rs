@@ -58,8 +58,9 @@ impl Transport for InProcess {
             });
         }
         let api = call.request.api();
-        let Some(version) = catalogue::common_version(api, call.min_version, call.max_version)
-        else {
+        let version = catalogue::common_version(api, call.min_version, call.max_version)
+            .filter(|_| handlers::handles(api));
+        let Some(version) = version else {
             return refuse(ClientError::Unsupported {
                 to: "the broker in process".to_owned(),
                 what: format!(
@@ -72,7 +73,7 @@ impl Transport for InProcess {
         };
         let (core, cx) = (Arc::clone(&self.core), self.context(version));
         let request = call.request;
-        let mut answer: Pin<Box<dyn Future<Output = Response> + Send>> =
+        let mut answer: Pin<Box<dyn Future<Output = Option<Response>> + Send>> =
             Box::pin(async move { handlers::handle(&core, &cx, request).await });
         let first = {
             let _runtime = self.core.runtime.enter();
@@ -81,7 +82,10 @@ impl Transport for InProcess {
                 .poll(&mut TaskContext::from_waker(Waker::noop()))
         };
         match first {
-            Poll::Ready(response) => std::future::ready(Ok(Reply { response, version })).boxed(),
+            Poll::Ready(response) => {
+                let reply = response.map(|response| Reply { response, version });
+                std::future::ready(reply.ok_or_else(gone)).boxed()
+            }
             Poll::Pending => {
                 let timed = {
                     let _runtime = self.core.runtime.enter();
@@ -93,7 +97,7 @@ impl Transport for InProcess {
                         from: PLACE.to_owned(),
                         after: call.timeout,
                     })?;
-                    let response = answered.map_err(|_| gone())?;
+                    let response = answered.ok().flatten().ok_or_else(gone)?;
                     Ok(Reply { response, version })
                 }
                 .boxed()

@@ -20,11 +20,16 @@ use tracing::{debug, error, warn};
 use super::frame::{FrameReader, FrameWriter, response_frame};
 use super::{NetError, Parts};
 use crate::wire::messages::ApiVersionsRequest;
-use crate::wire::{ApiKey, ErrorCode, Request, RequestHeader, Response};
+use crate::wire::{ApiKey, ErrorCode, Problem, Request, RequestHeader, Response, WireError};
 
 /// Answers requests.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
+    /// Whether requests of an API are handled; the connection is closed on one that is not, as Kafka closes it.
+    fn handles(&self, _api: ApiKey) -> bool {
+        true
+    }
+
     /// Answers one request, or gives `None` where the protocol has no answer (a produce request with `acks` 0).
     ///
     /// The header's version is one that the catalogue declares; the response is sent in the same version.
@@ -38,6 +43,10 @@ pub trait Handler: Send + Sync + 'static {
 
 #[async_trait]
 impl<H: Handler + ?Sized> Handler for Arc<H> {
+    fn handles(&self, api: ApiKey) -> bool {
+        (**self).handles(api)
+    }
+
     async fn handle(
         &self,
         header: &RequestHeader,
@@ -227,6 +236,9 @@ async fn respond<H: Handler + ?Sized>(
     frame: Bytes,
 ) -> Result<Option<Parts>, NetError> {
     let (mut header, body) = RequestHeader::decode(frame)?;
+    if !handler.handles(header.api) {
+        return Err(WireError::from(Problem::UnknownApiKey(header.api.key())).into());
+    }
     let unsupported = !header.api.versions().contains(header.version);
     let request = if unsupported && header.api == ApiKey::ApiVersions {
         // A client cannot know our versions before it has asked. It can read version 0 (KIP-511).

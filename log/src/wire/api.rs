@@ -158,18 +158,45 @@ apis! {
     SyncGroup SyncGroupRequest SyncGroupResponse;
     DescribeGroups DescribeGroupsRequest DescribeGroupsResponse;
     ListGroups ListGroupsRequest ListGroupsResponse;
+    SaslHandshake SaslHandshakeRequest SaslHandshakeResponse;
     ApiVersions ApiVersionsRequest ApiVersionsResponse;
     CreateTopics CreateTopicsRequest CreateTopicsResponse;
     DeleteTopics DeleteTopicsRequest DeleteTopicsResponse;
     DeleteRecords DeleteRecordsRequest DeleteRecordsResponse;
     InitProducerId InitProducerIdRequest InitProducerIdResponse;
+    OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+    AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse;
+    AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse;
+    EndTxn EndTxnRequest EndTxnResponse;
+    WriteTxnMarkers WriteTxnMarkersRequest WriteTxnMarkersResponse;
+    TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse;
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse;
+    AlterConfigs AlterConfigsRequest AlterConfigsResponse;
+    AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse;
+    DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse;
+    SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse;
     CreatePartitions CreatePartitionsRequest CreatePartitionsResponse;
     DeleteGroups DeleteGroupsRequest DeleteGroupsResponse;
+    ElectLeaders ElectLeadersRequest ElectLeadersResponse;
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+    AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+    ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
     OffsetDelete OffsetDeleteRequest OffsetDeleteResponse;
+    DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
+    AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse;
+    DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
+    UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse;
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse;
+    UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse;
+    DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
+    ListTransactions ListTransactionsRequest ListTransactionsResponse;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+    ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
+    ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+    AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse;
+    RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse;
 }
 
 impl Request {

@@ -104,6 +104,8 @@ catalogue! {
     DescribeGroups = 15: 0..=6, flexible 5;
     /// List groups.
     ListGroups = 16: 0..=5, flexible 3;
+    /// Choose a SASL mechanism.
+    SaslHandshake = 17: 0..=1;
     /// Ask what a broker can do.
     ApiVersions = 18: 0..=4, flexible 3;
     /// Create topics.
@@ -114,20 +116,72 @@ catalogue! {
     DeleteRecords = 21: 0..=2, flexible 2;
     /// Obtain a producer id.
     InitProducerId = 22: 0..=5, flexible 2;
+    /// Find where leader epochs end.
+    OffsetForLeaderEpoch = 23: 2..=4, flexible 4;
+    /// Add partitions to a transaction.
+    AddPartitionsToTxn = 24: 0..=5, flexible 3;
+    /// Add a group's offsets to a transaction.
+    AddOffsetsToTxn = 25: 0..=4, flexible 3;
+    /// Commit or abort a transaction.
+    EndTxn = 26: 0..=5, flexible 3;
+    /// Write the markers that end transactions.
+    WriteTxnMarkers = 27: 1..=2, flexible 1;
+    /// Commit a group's offsets within a transaction.
+    TxnOffsetCommit = 28: 0..=5, flexible 3;
     /// Describe the configuration of topics and brokers.
     DescribeConfigs = 32: 1..=4, flexible 4;
+    /// Replace whole configurations.
+    AlterConfigs = 33: 0..=2, flexible 2;
+    /// Move replicas between log directories.
+    AlterReplicaLogDirs = 34: 1..=2, flexible 2;
+    /// Describe a broker's log directories.
+    DescribeLogDirs = 35: 1..=5, flexible 2;
+    /// Carry what a SASL mechanism says.
+    SaslAuthenticate = 36: 0..=2, flexible 2;
     /// Add partitions to topics.
     CreatePartitions = 37: 0..=3, flexible 2;
     /// Delete groups.
     DeleteGroups = 42: 0..=2, flexible 2;
+    /// Elect leaders of partitions.
+    ElectLeaders = 43: 0..=2, flexible 2;
     /// Change single configuration entries.
     IncrementalAlterConfigs = 44: 0..=1, flexible 1;
+    /// Move partitions to other replicas.
+    AlterPartitionReassignments = 45: 0..=1, flexible 0;
+    /// List the moves under way.
+    ListPartitionReassignments = 46: 0..=0, flexible 0;
     /// Delete a group's offsets of some partitions.
     OffsetDelete = 47: 0..=0;
+    /// Describe quotas.
+    DescribeClientQuotas = 48: 0..=1, flexible 1;
+    /// Set and remove quotas.
+    AlterClientQuotas = 49: 0..=1, flexible 1;
+    /// Describe the controllers' quorum.
+    DescribeQuorum = 55: 0..=2, flexible 0;
+    /// Change the finalized versions of features.
+    UpdateFeatures = 57: 0..=2, flexible 0;
     /// Describe the brokers and the controller.
     DescribeCluster = 60: 0..=2, flexible 0;
+    /// Describe the producers that partitions remember.
+    DescribeProducers = 61: 0..=0, flexible 0;
+    /// Forget a broker.
+    UnregisterBroker = 64: 0..=0, flexible 0;
+    /// Describe transactions.
+    DescribeTransactions = 65: 0..=0, flexible 0;
+    /// List transactions.
+    ListTransactions = 66: 0..=2, flexible 0;
+    /// Join, stay in or leave a group of the consumer protocol.
+    ConsumerGroupHeartbeat = 68: 0..=1, flexible 0;
+    /// Describe groups of the consumer protocol.
+    ConsumerGroupDescribe = 69: 0..=1, flexible 0;
+    /// List the resources that have a configuration.
+    ListConfigResources = 74: 0..=1, flexible 0;
     /// Describe topics page by page.
     DescribeTopicPartitions = 75: 0..=0, flexible 0;
+    /// Add a voter to the controllers' quorum.
+    AddRaftVoter = 80: 0..=1, flexible 0;
+    /// Remove a voter from the controllers' quorum.
+    RemoveRaftVoter = 81: 0..=0, flexible 0;
 }
 
 impl ApiKey {
@@ -214,7 +268,9 @@ mod tests {
         assert_eq!(
             table.join(" "),
             "0:0-13 1:4-18 2:1-11 3:0-13 8:2-10 9:1-10 10:0-6 11:0-9 12:0-4 13:0-5 14:0-5 15:0-6 16:0-5 \
-             18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 32:1-4 37:0-3 42:0-2 44:0-1 47:0-0 60:0-2 75:0-0"
+             17:0-1 18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 24:0-5 25:0-4 26:0-5 27:1-2 28:0-5 32:1-4 \
+             33:0-2 34:1-2 35:1-5 36:0-2 37:0-3 42:0-2 43:0-2 44:0-1 45:0-1 46:0-0 47:0-0 48:0-1 49:0-1 \
+             55:0-2 57:0-2 60:0-2 61:0-0 64:0-0 65:0-0 66:0-2 68:0-1 69:0-1 74:0-1 75:0-0 80:0-1 81:0-0"
         );
     }
 

@@ -429,6 +429,36 @@ integers! {
     i64 Int64 put_i64 get_i64;
 }
 
+impl Field for u16 {
+    const KIND: Kind = Kind::Uint16;
+    fn declared_default() -> u16 {
+        0
+    }
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), WireError> {
+        encoder.buffer.put_u16(*self);
+        Ok(())
+    }
+    fn decode(decoder: &mut Decoder) -> Result<u16, WireError> {
+        decoder.need(2)?;
+        Ok(decoder.input.get_u16())
+    }
+}
+
+impl Field for f64 {
+    const KIND: Kind = Kind::Float64;
+    fn declared_default() -> f64 {
+        0.0
+    }
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), WireError> {
+        encoder.buffer.put_f64(*self);
+        Ok(())
+    }
+    fn decode(decoder: &mut Decoder) -> Result<f64, WireError> {
+        decoder.need(8)?;
+        Ok(decoder.input.get_f64())
+    }
+}
+
 impl Field for bool {
     const KIND: Kind = Kind::Bool;
     fn declared_default() -> bool {

@@ -13,6 +13,10 @@ pub enum Kind {
     Int32,
     /// A 64-bit integer.
     Int64,
+    /// An unsigned 16-bit integer.
+    Uint16,
+    /// A 64-bit floating point number.
+    Float64,
     /// A 128-bit identifier.
     Uuid,
     /// A UTF-8 string.

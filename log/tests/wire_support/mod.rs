@@ -90,6 +90,19 @@ impl Writer {
                 };
                 self.out.extend(value.to_be_bytes());
             }
+            Kind::Uint16 => {
+                let value = if set { 777 } else { self.rng.random::<u16>() };
+                self.out.extend(value.to_be_bytes());
+            }
+            Kind::Float64 => {
+                let edge = [0.0, 1.5, -1.0, f64::MAX, self.rng.random()];
+                let value: f64 = if set {
+                    77.5
+                } else {
+                    edge[self.rng.random_range(0..5)]
+                };
+                self.out.extend(value.to_be_bytes());
+            }
             Kind::Uuid => {
                 let value: u128 = if set { 7 } else { self.rng.random() };
                 self.out.extend(value.to_be_bytes());

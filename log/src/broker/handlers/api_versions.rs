@@ -5,7 +5,7 @@ use crate::wire::messages::ApiVersionsResponse;
 
 pub(crate) fn handle() -> ApiVersionsResponse {
     ApiVersionsResponse {
-        api_keys: catalogue::advertised(|_| true),
+        api_keys: catalogue::advertised(super::handles),
         finalized_features_epoch: 0,
         ..ApiVersionsResponse::default()
     }

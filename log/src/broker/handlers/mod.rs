@@ -19,38 +19,59 @@ pub(super) mod produce;
 use std::sync::Arc;
 
 use super::core::{Context, Core};
-use crate::wire::{Request, Response};
+use crate::wire::{ApiKey, Request, Response};
 
-/// Answers a request. Whatever has an effect before the first wait has it before this returns
-/// `Pending` for the first time, so that requests polled one after the other take effect in order.
-pub(super) async fn handle(core: &Arc<Core>, cx: &Context, request: Request) -> Response {
-    match request {
-        Request::Produce(r) => produce::handle(core, r).await.into(),
-        Request::Fetch(r) => fetch::handle(core, r).await.into(),
-        Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
-        Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
-        Request::ApiVersions(_) => api_versions::handle().into(),
-        Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
-        Request::DeleteTopics(r) => delete_topics::handle(core, r).await.into(),
-        Request::DeleteRecords(r) => delete_records::handle(core, r).await.into(),
-        Request::InitProducerId(r) => init_producer_id::handle(core, r).await.into(),
-        Request::DescribeConfigs(r) => describe_configs::handle(core, &r).into(),
-        Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
-        Request::IncrementalAlterConfigs(r) => {
-            incremental_alter_configs::handle(core, r).await.into()
+/// The APIs that this broker handles, each with its answer: what stands here is what it advertises.
+macro_rules! handlers {
+    ($core:ident, $cx:ident; $(Request::$api:ident($request:pat) => $answer:expr,)*) => {
+        /// Whether the broker handles an API; it advertises exactly those.
+        pub(super) const fn handles(api: ApiKey) -> bool {
+            matches!(api, $(ApiKey::$api)|*)
         }
-        Request::DescribeCluster(r) => describe_cluster::handle(core, &r).into(),
-        Request::DescribeTopicPartitions(r) => describe_topic_partitions::handle(core, &r).into(),
-        Request::FindCoordinator(r) => find_coordinator::handle(core, r).await.into(),
-        Request::OffsetCommit(r) => core.groups.offset_commit(core, r).await.into(),
-        Request::OffsetFetch(r) => core.groups.offset_fetch(core, cx, r).into(),
-        Request::JoinGroup(r) => core.groups.join(core, cx, r).await.into(),
-        Request::SyncGroup(r) => core.groups.sync(core, r).await.into(),
-        Request::Heartbeat(r) => core.groups.heartbeat(core, r).await.into(),
-        Request::LeaveGroup(r) => core.groups.leave(core, cx, r).await.into(),
-        Request::DescribeGroups(r) => core.groups.describe(cx, &r).into(),
-        Request::ListGroups(r) => core.groups.list(&r).into(),
-        Request::DeleteGroups(r) => core.groups.delete(core, r).await.into(),
-        Request::OffsetDelete(r) => core.groups.offset_delete(core, r).await.into(),
-    }
+
+        /// Answers a request, or gives `None` if it is of an API that the broker does not [handle](handles).
+        /// Whatever has an effect before the first wait has it before this returns `Pending` for the first
+        /// time, so that requests polled one after the other take effect in order.
+        pub(super) async fn handle(
+            $core: &Arc<Core>,
+            $cx: &Context,
+            request: Request,
+        ) -> Option<Response> {
+            let response = match request {
+                $(Request::$api($request) => $answer,)*
+                #[allow(unreachable_patterns, reason = "there may be none that is not handled")]
+                _ => return None,
+            };
+            Some(response)
+        }
+    };
+}
+
+handlers! {
+    core, cx;
+    Request::Produce(r) => produce::handle(core, r).await.into(),
+    Request::Fetch(r) => fetch::handle(core, r).await.into(),
+    Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
+    Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
+    Request::ApiVersions(_) => api_versions::handle().into(),
+    Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
+    Request::DeleteTopics(r) => delete_topics::handle(core, r).await.into(),
+    Request::DeleteRecords(r) => delete_records::handle(core, r).await.into(),
+    Request::InitProducerId(r) => init_producer_id::handle(core, r).await.into(),
+    Request::DescribeConfigs(r) => describe_configs::handle(core, &r).into(),
+    Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
+    Request::IncrementalAlterConfigs(r) => incremental_alter_configs::handle(core, r).await.into(),
+    Request::DescribeCluster(r) => describe_cluster::handle(core, &r).into(),
+    Request::DescribeTopicPartitions(r) => describe_topic_partitions::handle(core, &r).into(),
+    Request::FindCoordinator(r) => find_coordinator::handle(core, r).await.into(),
+    Request::OffsetCommit(r) => core.groups.offset_commit(core, r).await.into(),
+    Request::OffsetFetch(r) => core.groups.offset_fetch(core, cx, r).into(),
+    Request::JoinGroup(r) => core.groups.join(core, cx, r).await.into(),
+    Request::SyncGroup(r) => core.groups.sync(core, r).await.into(),
+    Request::Heartbeat(r) => core.groups.heartbeat(core, r).await.into(),
+    Request::LeaveGroup(r) => core.groups.leave(core, cx, r).await.into(),
+    Request::DescribeGroups(r) => core.groups.describe(cx, &r).into(),
+    Request::ListGroups(r) => core.groups.list(&r).into(),
+    Request::DeleteGroups(r) => core.groups.delete(core, r).await.into(),
+    Request::OffsetDelete(r) => core.groups.offset_delete(core, r).await.into(),
 }
