@@ -14,6 +14,10 @@ use super::error::{StorageError, StorageResult};
 pub(crate) const LOG_SUFFIX: &str = ".log";
 pub(crate) const INDEX_SUFFIX: &str = ".index";
 pub(crate) const TIME_INDEX_SUFFIX: &str = ".timeindex";
+pub(crate) const GAPS_SUFFIX: &str = ".gaps";
+pub(crate) const TXN_INDEX_SUFFIX: &str = ".txnindex";
+pub(crate) const CLEANED_SUFFIX: &str = ".cleaned";
+pub(crate) const SWAP_SUFFIX: &str = ".swap";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 pub(crate) const DELETE_DIR_SUFFIX: &str = "-delete";
@@ -22,6 +26,7 @@ pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
 pub(crate) const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_START_CHECKPOINT: &str = "log-start-offset-checkpoint";
+pub(crate) const CLEANER_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const LOCK: &str = ".lock";
 

@@ -13,6 +13,7 @@
 //!     00000000000000000000.log         record batches, byte for byte as on the wire
 //!     00000000000000000000.index       sparse: offset to position
 //!     00000000000000000000.timeindex   sparse: timestamp to offset
+//!     00000000000000000000.gaps        which offsets compaction has taken out (ours; Kafka passes it over)
 //!     00000000000000004711.snapshot    what is known of idempotent producers at that offset
 //!     leader-epoch-checkpoint          which leader epoch begins where
 //!     partition.metadata               the topic's id
@@ -36,6 +37,7 @@ mod dir;
 mod epochs;
 mod error;
 mod files;
+mod gaps;
 mod index;
 mod manager;
 mod partition;

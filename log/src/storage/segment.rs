@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::record::{BatchHeader, NO_TIMESTAMP};
 
 use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
 use super::files::{
-    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, offset_file, remove_if_there,
-    sync_dir,
+    DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, offset_file,
+    remove_if_there, sync_dir,
 };
+use super::gaps::{Gaps, Holes};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{ScanError, Scanner};
 
@@ -70,6 +71,8 @@ pub(crate) struct Segment {
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
     tail: Mutex<Tail>,
+    /// What compaction took out; read when it is first needed.
+    gaps: RwLock<Option<Option<Arc<Gaps>>>>,
     created_at: i64,
     /// The names are on disk: the folder has been fsynced since the files were made.
     name_synced: AtomicBool,
@@ -83,7 +86,19 @@ impl Segment {
         base_offset: i64,
         now: i64,
     ) -> StorageResult<Self> {
-        let path = offset_file(folder, base_offset, LOG_SUFFIX);
+        Self::create_as(dir, folder, base_offset, "", now)
+    }
+
+    /// A new, empty segment whose files' names end with `suffix` yet: nobody takes it for one.
+    pub(crate) fn create_as(
+        dir: &Arc<LogDir>,
+        folder: &Path,
+        base_offset: i64,
+        suffix: &str,
+        now: i64,
+    ) -> StorageResult<Self> {
+        let name = |kind: &str| offset_file(folder, base_offset, &format!("{kind}{suffix}"));
+        let path = name(LOG_SUFFIX);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -96,9 +111,10 @@ impl Segment {
             dir: Arc::clone(dir),
             file: OnceLock::from(file),
             size: AtomicU64::new(0),
-            offsets: Index::empty(offset_file(folder, base_offset, INDEX_SUFFIX)),
-            times: Index::empty(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
+            offsets: Index::empty(name(INDEX_SUFFIX)),
+            times: Index::empty(name(TIME_INDEX_SUFFIX)),
             path,
+            gaps: RwLock::new(Some(None)),
             tail: Mutex::new(Tail {
                 stamps: Some(Stamps::NONE),
                 bytes_since_index: 0,
@@ -108,6 +124,7 @@ impl Segment {
         };
         remove_if_there(segment.offsets.path())?;
         remove_if_there(segment.times.path())?;
+        remove_if_there(&name(GAPS_SUFFIX))?;
         Ok(segment)
     }
 
@@ -128,6 +145,7 @@ impl Segment {
             offsets: Index::sealed(offset_file(folder, base_offset, INDEX_SUFFIX)),
             times: Index::sealed(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
             path,
+            gaps: RwLock::new(None),
             tail: Mutex::new(Tail {
                 stamps: None,
                 bytes_since_index: 0,
@@ -151,6 +169,33 @@ impl Segment {
 
     pub(crate) fn created_at(&self) -> i64 {
         self.created_at
+    }
+
+    fn gaps_path(&self) -> PathBuf {
+        self.path.with_extension("gaps")
+    }
+
+    /// What compaction took out of this segment; `None` when it never came by.
+    pub(crate) fn gaps(&self) -> StorageResult<Option<Arc<Gaps>>> {
+        if let Some(known) = self.gaps.read().as_ref() {
+            return Ok(known.clone());
+        }
+        let mut gaps = self.gaps.write();
+        if let Some(known) = gaps.as_ref() {
+            return Ok(known.clone());
+        }
+        let read = Gaps::load(&self.gaps_path(), self.base_offset)?.map(Arc::new);
+        *gaps = Some(read.clone());
+        Ok(read)
+    }
+
+    /// What offsets may be missing; where no list says so, `any` decides.
+    pub(crate) fn holes(&self, any: bool) -> StorageResult<Holes> {
+        Ok(match self.gaps()? {
+            Some(gaps) => Holes::Listed(gaps),
+            None if any => Holes::Any,
+            None => Holes::None,
+        })
     }
 
     fn file(&self) -> StorageResult<&File> {
@@ -290,6 +335,9 @@ impl Segment {
     /// Where to start looking for the batch that contains `offset`, and, when an index entry says
     /// so, the last offset of the batch there.
     pub(crate) fn lookup(&self, offset: i64) -> (u64, Option<i64>) {
+        if offset < self.base_offset {
+            return (0, None);
+        }
         let relative = self.relative(offset);
         match self
             .offsets
@@ -428,6 +476,7 @@ impl Segment {
     /// After [`reactivate`](Self::reactivate): what the writer needs, from walking over the
     /// headers behind the last index entry. Returns the offset after the last batch.
     pub(crate) fn load_tail(&self, gaps: bool) -> Result<i64, ScanError> {
+        let holes = self.holes(gaps)?;
         let (mut start, mut indexed) = self.lookup(i64::MAX);
         let last_time = self.times.last().ok().flatten();
         if last_time.is_some_and(|entry| !self.is_sound(&entry)) {
@@ -445,22 +494,21 @@ impl Segment {
         }
         let mut scanner = Scanner::new(self, start, self.size());
         let mut next = if start == 0 {
-            Some(self.base_offset)
+            Some(holes.after(self.base_offset))
         } else {
             None
         };
-        let mut end = self.base_offset;
+        let mut end = holes.after(self.base_offset);
         while let Some((position, header)) = scanner.next_header()? {
             let expected = next.unwrap_or(header.base_offset);
-            if header.base_offset < expected
-                || (header.base_offset > expected && !gaps)
+            if !holes.allow(expected, header.base_offset)
                 || (position == start && indexed.is_some_and(|last| last != header.last_offset()))
             {
                 let reason = format!("the batch says its offset is {}", header.base_offset);
                 return Err(ScanError::Damaged { position, reason });
             }
             stamps.add(&header, position == 0);
-            end = header.next_offset();
+            end = holes.after(header.next_offset());
             next = Some(end);
         }
         *self.tail.lock() = Tail {
@@ -470,8 +518,16 @@ impl Segment {
         Ok(end)
     }
 
-    /// Cuts the file off at a batch's beginning, and the indexes with it.
-    pub(crate) fn truncate(&self, position: u64) -> StorageResult<()> {
+    /// Cuts the file off at a batch's beginning, which makes `end` the segment's next offset.
+    pub(crate) fn truncate(&self, position: u64, end: i64) -> StorageResult<()> {
+        if let Some(gaps) = self.gaps()?
+            && gaps.end_offset() > end
+        {
+            let mut gaps = Gaps::clone(&gaps);
+            gaps.truncate(end);
+            gaps.save(&self.gaps_path())?;
+            *self.gaps.write() = Some(Some(Arc::new(gaps)));
+        }
         self.size
             .store(position.min(self.size()), Ordering::Release);
         self.file()?
@@ -537,6 +593,7 @@ impl Segment {
         fs::rename(&self.path, &deleted).map_err(|e| StorageError::io("delete", &self.path, e))?;
         remove_if_there(self.offsets.path())?;
         remove_if_there(self.times.path())?;
+        remove_if_there(&self.gaps_path())?;
         remove_if_there(&deleted)
     }
 }

@@ -180,7 +180,8 @@ impl PartitionLog {
             let at = scanner.position();
             match scanner.peek() {
                 Ok(Some(header)) if header.last_offset() >= offset => {
-                    break (at, header.base_offset);
+                    // In a compacted log the offset may lie before the batch, in a gap.
+                    break (at, header.base_offset.min(offset));
                 }
                 Ok(Some(header)) => scanner.skip(&header),
                 Ok(None) => break (at, offset),
@@ -205,7 +206,7 @@ impl PartitionLog {
             self.segments.write().remove(&segment.base_offset());
             segment.delete()?;
         }
-        active.truncate(at)?;
+        active.truncate(at, end)?;
         // The indexes in memory, over what is left.
         let interval = u64::from(self.config().index_interval_bytes);
         if let Err(ScanError::Storage(error)) = active.rebuild(interval, i64::MAX, |_| Ok(())) {

@@ -20,8 +20,8 @@ use super::super::dir::LogDir;
 use super::super::epochs::EpochCache;
 use super::super::error::{StorageError, StorageResult};
 use super::super::files::{
-    DELETED_SUFFIX, INDEX_SUFFIX, LEADER_EPOCH_CHECKPOINT, LOG_SUFFIX, TIME_INDEX_SUFFIX,
-    offset_file, offset_of, remove_if_there,
+    DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LEADER_EPOCH_CHECKPOINT, LOG_SUFFIX,
+    TIME_INDEX_SUFFIX, offset_file, offset_of, remove_if_there,
 };
 use super::super::producers::Producers;
 use super::super::properties::read_topic_id;
@@ -36,8 +36,8 @@ pub(crate) struct OpenLog {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) folder: PathBuf,
-    /// Must say `compact` of a log that has been compacted: gaps between offsets are damage in
-    /// every other.
+    /// Gaps between offsets are damage in a segment that has no list of them, unless this says
+    /// `compact`.
     pub(crate) config: LogConfig,
     /// The last shutdown was clean.
     pub(crate) clean: bool,
@@ -323,11 +323,11 @@ impl Opening<'_> {
                 // What was fsynced of the epochs counts; after it, what the batches say.
                 self.epochs.truncate_from_end(base.max(recovery_point));
             }
-            let gaps = self.config.cleanup_compact;
-            let mut next = base;
+            let holes = segment.holes(self.config.cleanup_compact)?;
+            let mut next = holes.after(base);
             let epochs = &mut self.epochs;
             let result = segment.rebuild(interval, recovery_point, |header| {
-                if header.base_offset != next && (!gaps || header.base_offset < next) {
+                if !holes.allow(next, header.base_offset) {
                     return Err(format!(
                         "the batch says its offset is {}, but {next} is next",
                         header.base_offset
@@ -340,7 +340,7 @@ impl Opening<'_> {
                     }
                     epochs.assign(epoch, header.base_offset);
                 }
-                next = header.next_offset();
+                next = holes.after(header.next_offset());
                 Ok(())
             });
             end = Some(next);
@@ -361,7 +361,7 @@ impl Opening<'_> {
                         file = %segment.path().display(), bytes = segment.size() - position, reason,
                         "the log is cut off before a batch that was not written whole"
                     );
-                    segment.truncate(position)?;
+                    segment.truncate(position, next)?;
                     if let Some(following) = following {
                         self.drop_from(following, next, recovery_point)?;
                     }
@@ -435,8 +435,9 @@ fn tidy(folder: &std::path::Path) -> StorageResult<Vec<i64>> {
             remove_if_there(&entry.path())?;
         } else if let Some(base) = offset_of(name, LOG_SUFFIX) {
             bases.push(base);
-        } else if let Some(base) =
-            offset_of(name, INDEX_SUFFIX).or_else(|| offset_of(name, TIME_INDEX_SUFFIX))
+        } else if let Some(base) = [INDEX_SUFFIX, TIME_INDEX_SUFFIX, GAPS_SUFFIX]
+            .iter()
+            .find_map(|suffix| offset_of(name, suffix))
         {
             indexes.push((base, entry.path()));
         }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::super::error::{StorageError, StorageResult};
+use super::super::gaps::Holes;
 use super::super::scan::{ScanError, Scanner};
 use super::super::segment::Segment;
 use super::super::types::{FetchData, FetchIsolation, LogPosition, TimestampOffset};
@@ -51,9 +52,10 @@ enum Found {
         records: Bytes,
         next_offset: i64,
     },
-    /// All batches of the segment lie below the offset; they end here.
+    /// All batches of the segment lie below the offset; the next segment begins here, when that
+    /// is known.
     Beyond {
-        end_offset: i64,
+        end_offset: Option<i64>,
     },
 }
 
@@ -64,7 +66,7 @@ struct Wanted {
     limit: i64,
     max_bytes: usize,
     min_one: bool,
-    /// Offsets may have gaps.
+    /// Offsets may have gaps where no list says which.
     gaps: bool,
 }
 
@@ -132,7 +134,10 @@ impl PartitionLog {
                 Ok(Found::Beyond { end_offset }) => {
                     segment = self.segment_after(current.base_offset());
                     let next = segment.as_ref().map(|s| s.base_offset());
-                    if !wanted.gaps && next != Some(end_offset) && end_offset < wanted.limit {
+                    if let Some(end_offset) = end_offset
+                        && next != Some(end_offset)
+                        && end_offset < wanted.limit
+                    {
                         let reason = format!(
                             "the segment ends at offset {end_offset}, before {}",
                             next.unwrap_or(wanted.limit)
@@ -195,17 +200,19 @@ impl PartitionLog {
         // Enough for what is wanted and what lies between the index entry and it.
         let ahead = wanted.max_bytes.saturating_add(READ_AHEAD);
         let mut scanner = Scanner::new(segment, start, size).reading_ahead(ahead);
+        let holes = segment.holes(wanted.gaps)?;
         let mut chain = Chain {
-            next: (start == 0).then_some(segment.base_offset()),
+            next: (start == 0).then_some(holes.after(segment.base_offset())),
             indexed,
-            gaps: wanted.gaps,
+            holes: &holes,
         };
         // Find the batch that contains the offset.
         let first = loop {
             let position = scanner.position();
             let Some(header) = scanner.peek()? else {
+                let known = !matches!(holes, Holes::Any);
                 return Ok(Found::Beyond {
-                    end_offset: chain.next.unwrap_or(wanted.offset),
+                    end_offset: chain.next.filter(|_| known),
                 });
             };
             chain
@@ -235,7 +242,7 @@ impl PartitionLog {
         let mut chain = Chain {
             next: Some(first.base_offset),
             indexed: None,
-            gaps: wanted.gaps,
+            holes: &holes,
         };
         while let Ok(batch) = RecordBatch::new(bytes.slice(end..)) {
             if batch.last_offset() >= wanted.limit {
@@ -384,15 +391,15 @@ fn damage(position: u64, reason: String) -> Failure {
 }
 
 /// Batches follow one another by their offsets.
-struct Chain {
+struct Chain<'a> {
     /// The base offset that the next batch must have; `None` when that is not known.
     next: Option<i64>,
     /// The last offset that the next batch must have: an index entry says so.
     indexed: Option<i64>,
-    gaps: bool,
+    holes: &'a Holes,
 }
 
-impl Chain {
+impl Chain<'_> {
     fn check(&mut self, header: &BatchHeader) -> Result<(), String> {
         if let Some(last) = self.indexed.take()
             && last != header.last_offset()
@@ -402,20 +409,15 @@ impl Chain {
                 header.last_offset()
             ));
         }
-        if let Some(next) = self.next {
-            let follows = if self.gaps {
-                header.base_offset >= next
-            } else {
-                header.base_offset == next
-            };
-            if !follows {
-                return Err(format!(
-                    "the batch says its offset is {}, but {next} is next",
-                    header.base_offset
-                ));
-            }
+        if let Some(next) = self.next
+            && !self.holes.allow(next, header.base_offset)
+        {
+            return Err(format!(
+                "the batch says its offset is {}, but {next} is next",
+                header.base_offset
+            ));
         }
-        self.next = Some(header.next_offset());
+        self.next = Some(self.holes.after(header.next_offset()));
         Ok(())
     }
 }
