@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::member::Group;
+pub(super) use super::groups::Groups;
+use super::groups::Group;
+use super::offsets::{self, Offsets, Order, Written};
 use super::records::GroupRecord;
 use super::types::{
-    Action, Commit, CommittedOffset, Event, GroupConfig, GroupDescription, GroupState, Heartbeat,
-    Join, Joined, Leaver, Reply, Sync, Synced, Token, TopicPartition, WriteId,
+    Action, CommittedOffset, Event, GroupConfig, GroupDescription, GroupState, Heartbeat, Join,
+    Joined, Leaver, Producer, Reply, Sync, Synced, Token, TopicPartition, WriteId,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -35,25 +37,24 @@ pub(super) enum Write {
     Emptied {
         group: Str,
     },
-    Commit {
-        group: Str,
-        token: Token,
-        offsets: Vec<(TopicPartition, CommittedOffset)>,
-        codes: BTreeMap<TopicPartition, ErrorCode>,
-    },
+    Commit(Written),
     Delete {
         group: Str,
         token: Token,
+        partitions: BTreeSet<TopicPartition>,
+        order: Order,
     },
     DeleteOffsets {
         group: Str,
         token: Option<Token>,
         codes: BTreeMap<TopicPartition, ErrorCode>,
+        order: Order,
     },
     Expire {
         group: Str,
-        offsets: Vec<TopicPartition>,
+        partitions: BTreeSet<TopicPartition>,
         whole: bool,
+        order: Order,
     },
 }
 
@@ -71,11 +72,28 @@ impl Cx<'_> {
         self.actions.push(Action::Reply(token, reply));
     }
 
-    pub(super) fn persist(&mut self, records: Vec<GroupRecord>, then: Write) {
+    fn write(&mut self, then: Write) -> WriteId {
         let id = *self.next_write;
         *self.next_write = id.wrapping_add(1);
         self.writes.insert(id, then);
+        id
+    }
+
+    pub(super) fn persist(&mut self, records: Vec<GroupRecord>, then: Write) {
+        let id = self.write(then);
         self.actions.push(Action::Persist(id, records));
+    }
+
+    /// Writes the records as part of a producer's transaction.
+    pub(super) fn persist_for(
+        &mut self,
+        producer: Producer,
+        records: Vec<GroupRecord>,
+        then: Write,
+    ) {
+        let id = self.write(then);
+        let action = Action::PersistTransactional(id, producer, records);
+        self.actions.push(action);
     }
 }
 
@@ -105,7 +123,8 @@ impl Cx<'_> {
 #[derive(Debug, Clone)]
 pub struct Coordinator {
     config: GroupConfig,
-    groups: BTreeMap<Str, Group>,
+    groups: Groups,
+    offsets: Offsets,
     writes: BTreeMap<WriteId, Write>,
     next_write: WriteId,
     next_retention: Option<i64>,
@@ -116,7 +135,8 @@ impl Coordinator {
     pub fn new(config: GroupConfig) -> Self {
         Self {
             config,
-            groups: BTreeMap::new(),
+            groups: Groups::default(),
+            offsets: Offsets::default(),
             writes: BTreeMap::new(),
             next_write: 0,
             next_retention: None,
@@ -125,32 +145,46 @@ impl Coordinator {
 
     /// Takes over a record of the log, in its order, before any event.
     pub fn load(&mut self, record: GroupRecord, now: i64) {
-        match record {
-            GroupRecord::Offset(group, at, Some(offset)) => {
-                self.group(&group, now).offsets.insert(at, offset);
-            }
-            GroupRecord::Offset(group, at, None) => {
-                if let Some(group) = self.groups.get_mut(&group) {
-                    group.offsets.remove(&at);
-                }
-            }
-            GroupRecord::Group(group, Some(stored)) => self.group(&group, now).load(stored, now),
-            GroupRecord::Group(group, None) => {
-                self.groups.remove(&group);
-            }
-        }
+        self.load_of(record, None, now);
     }
 
-    fn group(&mut self, id: &Str, now: i64) -> &mut Group {
-        self.groups
-            .entry(id.clone())
-            .or_insert_with(|| Group::new(id.clone(), now))
+    /// Takes over a record of a batch that belongs to a producer's transaction.
+    pub fn load_transactional(&mut self, record: GroupRecord, producer_id: i64, now: i64) {
+        self.load_of(record, Some(producer_id), now);
+    }
+
+    /// Takes over the marker that ends a producer's transaction.
+    pub fn load_marker(&mut self, producer_id: i64, committed: bool) {
+        self.offsets.end_transaction(producer_id, committed);
+    }
+
+    fn load_of(&mut self, record: GroupRecord, producer: Option<i64>, now: i64) {
+        match record {
+            GroupRecord::Offset(group, at, value) => {
+                let order = self.offsets.next_order();
+                match (value, producer) {
+                    (None, _) => self.offsets.delete(&group, &at, order),
+                    (Some(offset), producer) => {
+                        self.groups.get_or_simple(&group, now);
+                        match producer {
+                            None => self.offsets.commit(&group, at, offset, order),
+                            Some(id) => self.offsets.commit_pending(id, &group, at, offset, order),
+                        }
+                    }
+                }
+            }
+            GroupRecord::Group(id, Some(stored)) => match self.groups.get_or_simple(&id, now) {
+                Group::Classic(group) => group.load(stored, now),
+            },
+            GroupRecord::Group(id, None) => {
+                self.groups.remove(&id);
+            }
+        }
     }
 
     /// Handles an event and says what is to be done, in order.
     pub fn step(&mut self, event: Event, now: i64) -> Vec<Action> {
         let mut actions = Vec::new();
-        let mut groups = std::mem::take(&mut self.groups);
         let mut cx = Cx {
             config: &self.config,
             now,
@@ -158,39 +192,45 @@ impl Coordinator {
             writes: &mut self.writes,
             next_write: &mut self.next_write,
         };
+        let (groups, offsets) = (&mut self.groups, &mut self.offsets);
         match event {
-            Event::Join(token, join) => on_join(&mut groups, token, join, &mut cx),
-            Event::Sync(token, sync) => on_sync(&mut groups, token, sync, &mut cx),
+            Event::Join(token, join) => on_join(groups, token, join, &mut cx),
+            Event::Sync(token, sync) => on_sync(groups, token, sync, &mut cx),
             Event::Heartbeat(token, beat) => {
-                let code = on_heartbeat(&mut groups, &beat, now);
+                let code = on_heartbeat(groups, &beat, now);
                 cx.reply(token, Reply::Code(code));
             }
             Event::Leave(token, group, leavers) => {
-                let left = on_leave(&mut groups, &group, leavers, &mut cx);
+                let left = on_leave(groups, &group, leavers, &mut cx);
                 cx.reply(token, Reply::Left(left));
             }
-            Event::Commit(token, commit) => on_commit(&mut groups, token, commit, &mut cx),
-            Event::Delete(token, group) => match groups.get_mut(&group) {
-                Some(group) => group.delete(token, &mut cx),
-                None => cx.reply(token, Reply::Code(missing(&group))),
-            },
-            Event::DeleteOffsets(token, group, at) => match groups.get_mut(&group) {
-                Some(group) => group.delete_offsets(token, at, &mut cx),
-                None => cx.reply(token, Reply::Offsets(Err(missing(&group)))),
-            },
-            Event::TopicsDeleted(topics) => {
-                for group in groups.values_mut() {
-                    group.topics_deleted(&topics, &mut cx);
-                }
+            Event::Commit(token, commit) => {
+                offsets::on_commit(groups, offsets, token, commit, &mut cx);
             }
+            Event::TransactionalCommit(token, commit, producer) => {
+                offsets::on_transactional_commit(groups, offsets, token, commit, producer, &mut cx);
+            }
+            Event::TransactionEnded {
+                producer_id,
+                committed,
+            } => offsets.end_transaction(producer_id, committed),
+            Event::Delete(token, group) => {
+                offsets::delete_group(groups, offsets, token, group, &mut cx);
+            }
+            Event::DeleteOffsets(token, group, at) => {
+                offsets::delete_offsets(groups, offsets, token, group, at, &mut cx);
+            }
+            Event::TopicsDeleted(topics) => offsets::topics_deleted(offsets, &topics, &mut cx),
             Event::Persisted(write, result) => {
                 if let Some(write) = cx.writes.remove(&write) {
-                    on_persisted(&mut groups, write, result, &mut cx);
+                    on_persisted(groups, offsets, write, result, &mut cx);
                 }
             }
             Event::Tick => {
-                for group in groups.values_mut() {
-                    group.tick(&mut cx);
+                for (_, group) in groups.iter_mut() {
+                    match group {
+                        Group::Classic(group) => group.tick(&mut cx),
+                    }
                 }
                 if self.next_retention.is_none_or(|at| at <= now) {
                     // A commit under way is newer than what would be looked at.
@@ -201,13 +241,12 @@ impl Coordinator {
                         self.config.retention_check_interval_ms
                     };
                     self.next_retention = Some(now.saturating_add(next));
-                    for group in groups.values_mut().filter(|_| !busy) {
-                        group.expire_offsets(&mut cx);
+                    if !busy {
+                        offsets::expire(groups, offsets, &mut cx);
                     }
                 }
             }
         }
-        self.groups = groups;
         actions
     }
 
@@ -219,61 +258,46 @@ impl Coordinator {
             self.next_retention.or(Some(0))
         };
         self.groups
-            .values()
-            .filter_map(Group::next_deadline)
+            .iter()
+            .filter_map(|(_, group)| group.next_deadline())
             .chain(retention)
             .min()
     }
 
-    /// Everything there is, as records: what a shorter log would begin with. `None` while a
-    /// rebalance or a write is under way, when the log says more than the state.
-    pub fn snapshot(&self) -> Option<Vec<GroupRecord>> {
-        let settled = |g: &Group| matches!(g.state, GroupState::Empty | GroupState::Stable);
-        if !self.writes.is_empty() || !self.groups.values().all(settled) {
-            return None;
-        }
-        let mut records = Vec::new();
-        for group in self.groups.values() {
-            for (at, offset) in &group.offsets {
-                let offset = Some(offset.clone());
-                records.push(GroupRecord::Offset(group.id.clone(), at.clone(), offset));
-            }
-            if group.generation > 0 {
-                let stored = group.stored(&BTreeMap::new());
-                records.push(GroupRecord::Group(group.id.clone(), Some(stored)));
-            }
-        }
-        Some(records)
-    }
-
     /// A group as DescribeGroups shows it.
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
-        self.groups.get(group).map(Group::describe)
+        match self.groups.get(group)? {
+            Group::Classic(group) => Some(group.describe()),
+        }
     }
 
     /// Every group: id, protocol type, state.
     pub fn list(&self) -> Vec<(Str, Str, GroupState)> {
         self.groups
-            .values()
-            .map(|g| {
-                (
-                    g.id.clone(),
+            .iter()
+            .map(|(id, group)| match group {
+                Group::Classic(g) => (
+                    id.clone(),
                     g.protocol_type.clone().unwrap_or_default(),
                     g.state,
-                )
+                ),
             })
             .collect()
     }
 
     /// The offset that a group committed for a partition.
     pub fn offset(&self, group: &str, at: &TopicPartition) -> Option<&CommittedOffset> {
-        self.groups.get(group)?.offsets.get(at)
+        self.offsets.get(group, at)
+    }
+
+    /// Whether a transaction that is not decided yet commits an offset for the partition.
+    pub fn is_unstable(&self, group: &str, at: &TopicPartition) -> bool {
+        self.offsets.is_unstable(group, at)
     }
 
     /// The topics of which there are offsets.
     pub fn topics(&self) -> BTreeSet<Str> {
-        let offsets = self.groups.values().flat_map(|g| g.offsets.keys());
-        offsets.map(|(topic, _)| topic.clone()).collect()
+        self.offsets.topics()
     }
 
     /// Every offset that a group committed.
@@ -281,21 +305,13 @@ impl Coordinator {
         &self,
         group: &str,
     ) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset)> {
-        self.groups.get(group).into_iter().flat_map(|g| &g.offsets)
+        self.offsets.of(group)
     }
 }
 
-fn missing(group: &Str) -> ErrorCode {
-    if group.is_empty() {
-        ErrorCode::InvalidGroupId
-    } else {
-        ErrorCode::GroupIdNotFound
-    }
-}
-
-fn on_join(groups: &mut BTreeMap<Str, Group>, token: Token, join: Join, cx: &mut Cx<'_>) {
+fn on_join(groups: &mut Groups, token: Token, join: Join, cx: &mut Cx<'_>) {
     let session = cx.config.min_session_timeout_ms..=cx.config.max_session_timeout_ms;
-    let known = groups.contains_key(&join.group);
+    let known = groups.contains(&join.group);
     let error = if join.group.is_empty() {
         Some(ErrorCode::InvalidGroupId)
     } else if !session.contains(&join.session_timeout_ms) {
@@ -315,13 +331,12 @@ fn on_join(groups: &mut BTreeMap<Str, Group>, token: Token, join: Join, cx: &mut
         return cx.reply(token, Reply::Joined(refused));
     }
     let now = cx.now;
-    let group = groups
-        .entry(join.group.clone())
-        .or_insert_with(|| Group::new(join.group.clone(), now));
-    group.join(token, join, cx);
+    match groups.get_or_simple(&join.group, now) {
+        Group::Classic(group) => group.join(token, join, cx),
+    }
 }
 
-fn on_sync(groups: &mut BTreeMap<Str, Group>, token: Token, sync: Sync, cx: &mut Cx<'_>) {
+fn on_sync(groups: &mut Groups, token: Token, sync: Sync, cx: &mut Cx<'_>) {
     let refused = |code| {
         Reply::Synced(Synced {
             error: Some(code),
@@ -331,24 +346,24 @@ fn on_sync(groups: &mut BTreeMap<Str, Group>, token: Token, sync: Sync, cx: &mut
     if sync.group.is_empty() {
         return cx.reply(token, refused(ErrorCode::InvalidGroupId));
     }
-    match groups.get_mut(&sync.group) {
+    match groups.classic_mut(&sync.group) {
         Some(group) => group.sync(token, sync, cx),
         None => cx.reply(token, refused(ErrorCode::UnknownMemberId)),
     }
 }
 
-fn on_heartbeat(groups: &mut BTreeMap<Str, Group>, beat: &Heartbeat, now: i64) -> ErrorCode {
+fn on_heartbeat(groups: &mut Groups, beat: &Heartbeat, now: i64) -> ErrorCode {
     if beat.group.is_empty() {
         return ErrorCode::InvalidGroupId;
     }
-    match groups.get_mut(&beat.group) {
+    match groups.classic_mut(&beat.group) {
         Some(group) => group.heartbeat(beat, now),
         None => ErrorCode::UnknownMemberId,
     }
 }
 
 fn on_leave(
-    groups: &mut BTreeMap<Str, Group>,
+    groups: &mut Groups,
     group: &Str,
     leavers: Vec<Leaver>,
     cx: &mut Cx<'_>,
@@ -356,7 +371,7 @@ fn on_leave(
     if group.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
-    let mut group = groups.get_mut(group);
+    let mut group = groups.classic_mut(group);
     Ok(leavers
         .into_iter()
         .map(|leaver| {
@@ -369,32 +384,9 @@ fn on_leave(
         .collect())
 }
 
-fn on_commit(groups: &mut BTreeMap<Str, Group>, token: Token, commit: Commit, cx: &mut Cx<'_>) {
-    let all = |code| {
-        Reply::Offsets(Ok(commit
-            .offsets
-            .iter()
-            .map(|(at, _)| (at.clone(), code))
-            .collect()))
-    };
-    if commit.group.is_empty() && commit.generation >= 0 {
-        let reply = all(ErrorCode::InvalidGroupId);
-        return cx.reply(token, reply);
-    }
-    let known = groups.contains_key(&commit.group);
-    if !known && (commit.generation >= 0 || commit.instance.is_some()) {
-        let reply = all(ErrorCode::IllegalGeneration);
-        return cx.reply(token, reply);
-    }
-    let now = cx.now;
-    let group = groups
-        .entry(commit.group.clone())
-        .or_insert_with(|| Group::new(commit.group.clone(), now));
-    group.commit(token, commit, cx);
-}
-
 fn on_persisted(
-    groups: &mut BTreeMap<Str, Group>,
+    groups: &mut Groups,
+    offsets: &mut Offsets,
     write: Write,
     result: Result<(), ErrorCode>,
     cx: &mut Cx<'_>,
@@ -405,7 +397,7 @@ fn on_persisted(
             generation,
             assignments,
         } => {
-            if let Some(group) = groups.get_mut(&group) {
+            if let Some(group) = groups.classic_mut(&group) {
                 group.assigned(generation, &assignments, result, cx);
             }
         }
@@ -417,7 +409,7 @@ fn on_persisted(
             // Another run may have taken the instance id over meanwhile. If another rebalance has
             // begun, the member's heartbeat will tell it.
             let current = groups
-                .get(&group)
+                .classic_mut(&group)
                 .is_some_and(|g| g.members.contains_key(&joined.member));
             let error = match result {
                 Err(code) => Some(code),
@@ -440,24 +432,23 @@ fn on_persisted(
                 tracing::warn!(%group, %code, "the empty group could not be stored");
             }
         }
-        Write::Commit {
+        Write::Commit(written) => written.done(result, offsets, cx),
+        Write::Delete {
             group,
             token,
-            offsets,
-            codes,
-        } => {
-            let group = groups.get_mut(&group);
-            super::offsets::committed(group, token, offsets, codes, result, cx);
-        }
-        Write::Delete { group, token } => match result {
+            partitions,
+            order,
+        } => match result {
             Ok(()) => {
+                for at in &partitions {
+                    offsets.delete(&group, at, order);
+                }
                 groups.remove(&group);
                 cx.reply(token, Reply::Code(ErrorCode::None));
             }
             Err(code) => {
-                let now = cx.now;
                 if let Some(group) = groups.get_mut(&group) {
-                    group.become_state(GroupState::Empty, now);
+                    group.set_deleting(false, cx.now);
                 }
                 cx.reply(token, Reply::Code(code));
             }
@@ -466,16 +457,12 @@ fn on_persisted(
             group,
             token,
             mut codes,
+            order,
         } => {
-            if let Some(group) = groups.get_mut(&group) {
-                for (at, code) in &mut codes {
-                    match (result, code.is_none()) {
-                        (Ok(()), true) => {
-                            group.offsets.remove(at);
-                        }
-                        (Err(failed), true) => *code = failed,
-                        (_, false) => {}
-                    }
+            for (at, code) in codes.iter_mut().filter(|(_, code)| code.is_none()) {
+                match result {
+                    Ok(()) => offsets.delete(&group, at, order),
+                    Err(failed) => *code = failed,
                 }
             }
             if let Some(token) = token {
@@ -484,17 +471,17 @@ fn on_persisted(
         }
         Write::Expire {
             group,
-            offsets,
+            partitions,
             whole,
+            order,
         } => {
             if result.is_ok() {
-                let emptied = groups.get_mut(&group).is_some_and(|g| {
-                    for at in &offsets {
-                        g.offsets.remove(at);
-                    }
-                    whole && g.members.is_empty() && g.pending.is_empty() && g.offsets.is_empty()
-                });
-                if emptied {
+                for at in &partitions {
+                    offsets.delete(&group, at, order);
+                }
+                let unused = offsets.partitions(&group).is_empty()
+                    && groups.get(&group).is_some_and(Group::is_unused);
+                if whole && unused {
                     groups.remove(&group);
                 }
             }

@@ -4,12 +4,11 @@
 //! and records to write to `__consumer_offsets`. It has no clock, no socket and no randomness of
 //! its own, so that the broker and a seeded simulation drive the same code.
 
+mod classic;
 mod coordinator;
-mod member;
+mod groups;
 mod offsets;
-mod rebalance;
 mod records;
-mod subscription;
 mod types;
 
 #[cfg(test)]
@@ -19,5 +18,5 @@ pub use coordinator::Coordinator;
 pub use records::{GroupRecord, GroupRecordError, StoredGroup, StoredMember};
 pub use types::{
     Action, Commit, CommittedOffset, Event, GroupConfig, GroupDescription, GroupState, Heartbeat,
-    Join, Joined, Leaver, MemberDescription, Reply, Sync, Synced, Token, TopicPartition, WriteId,
+    Join, Joined, Leaver, MemberDescription, Producer, Reply, Sync, Synced, Token, TopicPartition, WriteId,
 };

@@ -141,14 +141,25 @@ pub struct CommittedOffset {
 pub struct Commit {
     /// Group id.
     pub group: Str,
-    /// Generation the member knows; -1 for a commit without membership.
+    /// Generation or epoch the member knows; -1 for a commit without membership.
     pub generation: i32,
     /// The member's id; empty without membership.
     pub member: Str,
     /// `group.instance.id` of a static member.
     pub instance: Option<Str>,
+    /// Version of the request: older clients are told different errors.
+    pub version: i16,
     /// The offsets.
     pub offsets: Vec<(TopicPartition, CommittedOffset)>,
+}
+
+/// The producer whose transaction something belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// Producer id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
 }
 
 /// What happens to the coordinator.
@@ -164,6 +175,15 @@ pub enum Event {
     Leave(Token, Str, Vec<Leaver>),
     /// OffsetCommit.
     Commit(Token, Commit),
+    /// TxnOffsetCommit.
+    TransactionalCommit(Token, Commit, Producer),
+    /// The marker of a producer's transaction is in the log, after all that it decides.
+    TransactionEnded {
+        /// Producer id.
+        producer_id: i64,
+        /// Whether it was committed.
+        committed: bool,
+    },
     /// DeleteGroups, for one group.
     Delete(Token, Str),
     /// OffsetDelete: group id, partitions.
@@ -221,7 +241,7 @@ pub enum Reply {
     Code(ErrorCode),
     /// To [`Event::Leave`]: the answer for each member, or one for all.
     Left(Result<Vec<(Leaver, ErrorCode)>, ErrorCode>),
-    /// To [`Event::Commit`] and [`Event::DeleteOffsets`]: the answer for each partition; or, for
+    /// To commits and [`Event::DeleteOffsets`]: the answer for each partition; or, for
     /// deletions only, one for all.
     Offsets(Result<BTreeMap<TopicPartition, ErrorCode>, ErrorCode>),
 }
@@ -234,6 +254,8 @@ pub enum Action {
     /// Append records to `__consumer_offsets`, all or none, in the order of the actions, and tell
     /// with [`Event::Persisted`].
     Persist(WriteId, Vec<super::records::GroupRecord>),
+    /// The same, as part of a producer's transaction.
+    PersistTransactional(WriteId, Producer, Vec<super::records::GroupRecord>),
 }
 
 /// A group's state, by Kafka's names.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::coordinator::{Cx, Write};
-use super::member::{Group, Initial};
-use super::records::GroupRecord;
+use crate::group::coordinator::{Cx, Write};
+use super::group::{ClassicGroup, Initial};
+use crate::group::records::GroupRecord;
 use super::subscription;
-use super::types::{GroupState, Heartbeat, Join, Joined, Leaver, Reply, Sync, Synced, Token};
+use crate::group::types::{GroupState, Heartbeat, Join, Joined, Leaver, Reply, Sync, Synced, Token};
 use crate::wire::{ErrorCode, Str};
 
 /// How long a member that is new may wait for its first join to end.
@@ -30,9 +30,9 @@ fn unsynced(code: ErrorCode) -> Reply {
     })
 }
 
-impl Group {
+impl ClassicGroup {
     /// JoinGroup, once the request itself was checked.
-    pub(super) fn join(&mut self, token: Token, join: Join, cx: &mut Cx<'_>) {
+    pub(in crate::group) fn join(&mut self, token: Token, join: Join, cx: &mut Cx<'_>) {
         if self.state == GroupState::Dead {
             return cx.reply(
                 token,
@@ -217,7 +217,7 @@ impl Group {
     }
 
     /// Begins a rebalance, or goes on with the one under way.
-    pub(super) fn rebalance(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::group) fn rebalance(&mut self, cx: &mut Cx<'_>) {
         if self.state == GroupState::PreparingRebalance {
             return self.try_complete_join(cx);
         }
@@ -256,7 +256,7 @@ impl Group {
     }
 
     /// Ends the join phase if everybody is there; an initial delay is waited out in any case.
-    pub(super) fn try_complete_join(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::group) fn try_complete_join(&mut self, cx: &mut Cx<'_>) {
         if self.state == GroupState::PreparingRebalance
             && self.initial.is_none()
             && self.all_joined()
@@ -338,7 +338,7 @@ impl Group {
     }
 
     /// SyncGroup.
-    pub(super) fn sync(&mut self, token: Token, sync: Sync, cx: &mut Cx<'_>) {
+    pub(in crate::group) fn sync(&mut self, token: Token, sync: Sync, cx: &mut Cx<'_>) {
         if let Err(code) = self.check_sync(&sync) {
             return cx.reply(token, unsynced(code));
         }
@@ -410,7 +410,7 @@ impl Group {
     }
 
     /// The leader's assignment is stored, or could not be.
-    pub(super) fn assigned(
+    pub(in crate::group) fn assigned(
         &mut self,
         generation: i32,
         assignments: &BTreeMap<Str, Bytes>,
@@ -442,7 +442,7 @@ impl Group {
     }
 
     /// Heartbeat.
-    pub(super) fn heartbeat(&mut self, beat: &Heartbeat, now: i64) -> ErrorCode {
+    pub(in crate::group) fn heartbeat(&mut self, beat: &Heartbeat, now: i64) -> ErrorCode {
         if self.state == GroupState::Dead {
             return ErrorCode::CoordinatorNotAvailable;
         }
@@ -466,7 +466,7 @@ impl Group {
     }
 
     /// LeaveGroup, for one member.
-    pub(super) fn leave(&mut self, leaver: &Leaver, cx: &mut Cx<'_>) -> ErrorCode {
+    pub(in crate::group) fn leave(&mut self, leaver: &Leaver, cx: &mut Cx<'_>) -> ErrorCode {
         let id = match &leaver.instance {
             Some(instance) => match self.instances.get(instance) {
                 None => return ErrorCode::UnknownMemberId,
@@ -507,7 +507,7 @@ impl Group {
     }
 
     /// Does what is due at `now`.
-    pub(super) fn tick(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::group) fn tick(&mut self, cx: &mut Cx<'_>) {
         let lapsed: Vec<Str> = self
             .pending
             .iter()

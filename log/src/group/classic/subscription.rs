@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::records::{Fields, GroupRecordError};
+use crate::group::records::{Fields, GroupRecordError};
 use crate::wire::Str;
 
 /// The topics of a `ConsumerProtocolSubscription`; `None` if the bytes are something else.
-pub(super) fn topics(metadata: &Bytes) -> Option<BTreeSet<Str>> {
+pub(in crate::group) fn topics(metadata: &Bytes) -> Option<BTreeSet<Str>> {
     fn read(metadata: &Bytes) -> Result<BTreeSet<Str>, GroupRecordError> {
         let mut fields = Fields {
             buf: metadata.clone(),

@@ -4,37 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::records::{StoredGroup, StoredMember};
+use crate::group::records::{StoredGroup, StoredMember};
 use super::subscription;
-use super::types::{
-    CommittedOffset, GroupDescription, GroupState, Join, Joined, MemberDescription, Token,
-    TopicPartition,
+use crate::group::types::{
+    Commit, GroupDescription, GroupState, Join, Joined, MemberDescription, Token,
 };
 use crate::wire::{ErrorCode, Str};
 
 /// A member of a group.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
-    pub(super) id: Str,
-    pub(super) instance: Option<Str>,
-    pub(super) client_id: Str,
-    pub(super) client_host: Str,
-    pub(super) session_timeout_ms: i32,
-    pub(super) rebalance_timeout_ms: i32,
-    pub(super) protocols: Vec<(Str, Bytes)>,
-    pub(super) assignment: Bytes,
+pub(in crate::group) struct Member {
+    pub(in crate::group) id: Str,
+    pub(in crate::group) instance: Option<Str>,
+    pub(in crate::group) client_id: Str,
+    pub(in crate::group) client_host: Str,
+    pub(in crate::group) session_timeout_ms: i32,
+    pub(in crate::group) rebalance_timeout_ms: i32,
+    pub(in crate::group) protocols: Vec<(Str, Bytes)>,
+    pub(in crate::group) assignment: Bytes,
     /// The join that waits for the others.
-    pub(super) joining: Option<Token>,
+    pub(in crate::group) joining: Option<Token>,
     /// The sync that waits for the leader.
-    pub(super) syncing: Option<Token>,
+    pub(in crate::group) syncing: Option<Token>,
     /// It never got through a join yet.
-    pub(super) is_new: bool,
+    pub(in crate::group) is_new: bool,
     /// When it counts as dead; `None` while it waits for an answer of ours.
-    pub(super) deadline: Option<i64>,
+    pub(in crate::group) deadline: Option<i64>,
 }
 
 impl Member {
-    pub(super) fn metadata(&self, protocol: Option<&Str>) -> Bytes {
+    pub(in crate::group) fn metadata(&self, protocol: Option<&Str>) -> Bytes {
         self.protocols
             .iter()
             .find(|(name, _)| Some(name) == protocol)
@@ -43,7 +42,7 @@ impl Member {
     }
 
     /// Starts the session anew.
-    pub(super) fn touch(&mut self, now: i64) {
+    pub(in crate::group) fn touch(&mut self, now: i64) {
         self.deadline = Some(now.saturating_add(i64::from(self.session_timeout_ms)));
     }
 }
@@ -55,39 +54,38 @@ impl Member {
 /// `CompletingRebalance`, nor for a join outside of `PreparingRebalance` (but for the one answer
 /// that waits for a write).
 #[derive(Debug, Clone)]
-pub(super) struct Group {
-    pub(super) id: Str,
-    pub(super) state: GroupState,
-    pub(super) state_since: i64,
-    pub(super) generation: i32,
-    pub(super) protocol_type: Option<Str>,
-    pub(super) protocol: Option<Str>,
-    pub(super) leader: Option<Str>,
-    pub(super) members: BTreeMap<Str, Member>,
-    pub(super) instances: BTreeMap<Str, Str>,
+pub(in crate::group) struct ClassicGroup {
+    pub(in crate::group) id: Str,
+    pub(in crate::group) state: GroupState,
+    pub(in crate::group) state_since: i64,
+    pub(in crate::group) generation: i32,
+    pub(in crate::group) protocol_type: Option<Str>,
+    pub(in crate::group) protocol: Option<Str>,
+    pub(in crate::group) leader: Option<Str>,
+    pub(in crate::group) members: BTreeMap<Str, Member>,
+    pub(in crate::group) instances: BTreeMap<Str, Str>,
     /// Ids given out with MEMBER_ID_REQUIRED, and when they lapse.
-    pub(super) pending: BTreeMap<Str, i64>,
+    pub(in crate::group) pending: BTreeMap<Str, i64>,
     /// When joining ends, whoever has joined by then.
-    pub(super) join_deadline: Option<i64>,
+    pub(in crate::group) join_deadline: Option<i64>,
     /// The initial delay: it is put off while new members come, but not beyond this time.
-    pub(super) initial: Option<Initial>,
+    pub(in crate::group) initial: Option<Initial>,
     /// Members that have to sync, and until when.
-    pub(super) unsynced: BTreeSet<Str>,
-    pub(super) sync_deadline: Option<i64>,
+    pub(in crate::group) unsynced: BTreeSet<Str>,
+    pub(in crate::group) sync_deadline: Option<i64>,
     /// A write of the leader's assignment is under way.
-    pub(super) assigning: bool,
-    pub(super) offsets: BTreeMap<TopicPartition, CommittedOffset>,
+    pub(in crate::group) assigning: bool,
 }
 
 /// `group.initial.rebalance.delay.ms` at work.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Initial {
-    pub(super) until: i64,
-    pub(super) newcomer: bool,
+pub(in crate::group) struct Initial {
+    pub(in crate::group) until: i64,
+    pub(in crate::group) newcomer: bool,
 }
 
-impl Group {
-    pub(super) fn new(id: Str, now: i64) -> Self {
+impl ClassicGroup {
+    pub(in crate::group) fn new(id: Str, now: i64) -> Self {
         Self {
             id,
             state: GroupState::Empty,
@@ -104,21 +102,20 @@ impl Group {
             unsynced: BTreeSet::new(),
             sync_deadline: None,
             assigning: false,
-            offsets: BTreeMap::new(),
         }
     }
 
-    pub(super) fn become_state(&mut self, state: GroupState, now: i64) {
+    pub(in crate::group) fn become_state(&mut self, state: GroupState, now: i64) {
         self.state = state;
         self.state_since = now;
     }
 
-    pub(super) fn is_leader(&self, member: &Str) -> bool {
+    pub(in crate::group) fn is_leader(&self, member: &Str) -> bool {
         self.leader.as_ref() == Some(member)
     }
 
     /// How long members may take to rejoin: as long as the slowest asks for.
-    pub(super) fn rebalance_timeout(&self) -> i64 {
+    pub(in crate::group) fn rebalance_timeout(&self) -> i64 {
         self.members
             .values()
             .map(|m| i64::from(m.rebalance_timeout_ms))
@@ -126,12 +123,12 @@ impl Group {
             .unwrap_or(0)
     }
 
-    pub(super) fn all_joined(&self) -> bool {
+    pub(in crate::group) fn all_joined(&self) -> bool {
         self.pending.is_empty() && self.members.values().all(|m| m.joining.is_some())
     }
 
     /// Whether a member with these protocols can be in the group.
-    pub(super) fn supports(&self, protocol_type: &Str, protocols: &[(Str, Bytes)]) -> bool {
+    pub(in crate::group) fn supports(&self, protocol_type: &Str, protocols: &[(Str, Bytes)]) -> bool {
         if protocol_type.is_empty() || protocols.is_empty() {
             return false;
         }
@@ -152,7 +149,7 @@ impl Group {
     }
 
     /// As [`supports`](Self::supports), for a member that replaces its own protocols.
-    pub(super) fn supports_from(
+    pub(in crate::group) fn supports_from(
         &self,
         member: &Str,
         protocol_type: &Str,
@@ -167,7 +164,7 @@ impl Group {
 
     /// The protocol of the next generation: each member votes for the first it has of those that
     /// all have; of equals, the first by name.
-    pub(super) fn elect_protocol(&self) -> Option<Str> {
+    pub(in crate::group) fn elect_protocol(&self) -> Option<Str> {
         let mut votes: BTreeMap<&Str, usize> = BTreeMap::new();
         for member in self.members.values() {
             if let Some((name, _)) = member
@@ -186,7 +183,7 @@ impl Group {
     }
 
     /// Checks that a request comes from the member it says, and not from one that was replaced.
-    pub(super) fn check_member(
+    pub(in crate::group) fn check_member(
         &self,
         member: &Str,
         instance: Option<&Str>,
@@ -205,7 +202,7 @@ impl Group {
         }
     }
 
-    pub(super) fn add(&mut self, id: Str, join: &Join, token: Token, deadline: i64) {
+    pub(in crate::group) fn add(&mut self, id: Str, join: &Join, token: Token, deadline: i64) {
         if self.members.is_empty() {
             self.protocol_type = Some(join.protocol_type.clone());
         }
@@ -236,7 +233,7 @@ impl Group {
     }
 
     /// Takes a member out; the caller answers what it waited for.
-    pub(super) fn remove(&mut self, id: &Str) -> Option<Member> {
+    pub(in crate::group) fn remove(&mut self, id: &Str) -> Option<Member> {
         let member = self.members.remove(id)?;
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
@@ -249,7 +246,7 @@ impl Group {
     }
 
     /// The answer to a join that succeeded.
-    pub(super) fn joined(&self, member: &Str) -> Joined {
+    pub(in crate::group) fn joined(&self, member: &Str) -> Joined {
         let leads = self.is_leader(member);
         Joined {
             error: None,
@@ -264,7 +261,7 @@ impl Group {
     }
 
     /// Every member with its instance and metadata.
-    pub(super) fn roster(&self) -> Vec<(Str, Option<Str>, Bytes)> {
+    pub(in crate::group) fn roster(&self) -> Vec<(Str, Option<Str>, Bytes)> {
         self.members
             .values()
             .map(|m| {
@@ -277,21 +274,88 @@ impl Group {
             .collect()
     }
 
+    /// Whether the members are consumers.
+    pub(in crate::group) fn is_consumer(&self) -> bool {
+        self.protocol_type.as_deref() == Some("consumer")
+    }
+
     /// The topics that the members subscribed to; `None` if that cannot be known.
-    pub(super) fn subscribed(&self) -> Option<BTreeSet<Str>> {
-        if self.protocol_type.as_deref() != Some("consumer") {
+    fn subscribed(&self) -> Option<BTreeSet<Str>> {
+        if !self.is_consumer() {
             return None;
         }
         let mut all = BTreeSet::new();
         for member in self.members.values() {
-            let (_, metadata) = member.protocols.first()?;
+            let chosen = self.protocol.as_ref();
+            let mut protocols = member.protocols.iter();
+            let (_, metadata) = protocols
+                .clone()
+                .find(|(name, _)| Some(name) == chosen)
+                .or_else(|| protocols.next())?;
             all.extend(subscription::topics(metadata)?);
         }
         Some(all)
     }
 
+    /// Whether a member subscribed to the topic; of consumers of whom it is not known, they all
+    /// count as subscribed to everything.
+    pub(in crate::group) fn is_subscribed_to(&self, topic: &Str) -> bool {
+        match self.subscribed() {
+            Some(topics) => topics.contains(topic),
+            None => self.is_consumer(),
+        }
+    }
+
+    /// Whether this commit may be made.
+    pub(in crate::group) fn check_commit(
+        &self,
+        commit: &Commit,
+        transactional: bool,
+    ) -> Result<(), ErrorCode> {
+        if self.state == GroupState::Dead {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        if commit.generation < 0 && self.state == GroupState::Empty {
+            // An administrator, or a consumer that assigns itself its partitions.
+            return Ok(());
+        }
+        if commit.generation >= 0 || !commit.member.is_empty() || commit.instance.is_some() {
+            self.check_member(&commit.member, commit.instance.as_ref())?;
+            if commit.generation != self.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !transactional && self.state != GroupState::Empty {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if !transactional && self.state == GroupState::CompletingRebalance {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        Ok(())
+    }
+
+    /// A commit of a member shows that it is alive.
+    pub(in crate::group) fn committing(&mut self, member: &Str, now: i64) {
+        if matches!(self.state, GroupState::Stable | GroupState::PreparingRebalance)
+            && let Some(member) = self.members.get_mut(member)
+            && member.deadline.is_some()
+        {
+            member.touch(now);
+        }
+    }
+
+    /// From when on the group's offsets count as unused; `None` while they do not expire.
+    pub(in crate::group) fn offsets_unused_since(&self) -> Option<i64> {
+        match (&self.protocol_type, self.state) {
+            // It only stores offsets: each counts from its own commit.
+            (None, _) => Some(i64::MIN),
+            (Some(_), GroupState::Empty) => Some(self.state_since),
+            (Some(_), GroupState::Stable) => self.subscribed().map(|_| i64::MIN),
+            _ => None,
+        }
+    }
+
     /// The group as it is stored, with these assignments.
-    pub(super) fn stored(&self, assignments: &BTreeMap<Str, Bytes>) -> StoredGroup {
+    pub(in crate::group) fn stored(&self, assignments: &BTreeMap<Str, Bytes>) -> StoredGroup {
         StoredGroup {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             generation: self.generation,
@@ -316,7 +380,7 @@ impl Group {
     }
 
     /// The group as it was stored. Members get a whole session to show themselves.
-    pub(super) fn load(&mut self, stored: StoredGroup, now: i64) {
+    pub(in crate::group) fn load(&mut self, stored: StoredGroup, now: i64) {
         self.generation = stored.generation;
         self.protocol_type = Some(stored.protocol_type).filter(|t| !t.is_empty());
         self.protocol = stored.protocol.clone();
@@ -360,7 +424,7 @@ impl Group {
         };
     }
 
-    pub(super) fn describe(&self) -> GroupDescription {
+    pub(in crate::group) fn describe(&self) -> GroupDescription {
         let settled = self.state == GroupState::Stable;
         GroupDescription {
             group: self.id.clone(),
@@ -396,7 +460,7 @@ impl Group {
     }
 
     /// The next time at which something happens by itself.
-    pub(super) fn next_deadline(&self) -> Option<i64> {
+    pub(in crate::group) fn next_deadline(&self) -> Option<i64> {
         self.members
             .values()
             .filter_map(|m| m.deadline)

@@ -1,0 +1,7 @@
+//! The classic group protocol: members join and sync, and the leader among them assigns.
+
+mod group;
+mod rebalance;
+mod subscription;
+
+pub(in crate::group) use group::ClassicGroup;
