@@ -107,7 +107,9 @@ impl World {
     fn step(&mut self, event: Event) {
         for action in self.coordinator.step(event, self.now) {
             match action {
-                Action::Persist(id, records) => self.writes.push_back((id, records)),
+                Action::Persist(id, records) | Action::PersistTransactional(id, _, records) => {
+                    self.writes.push_back((id, records))
+                }
                 Action::Reply(token, reply) => self.reply(token, reply),
             }
         }
@@ -340,6 +342,7 @@ impl World {
             generation: client.generation,
             member: client.member.clone(),
             instance: client.instance.clone(),
+            version: 9,
             offsets: vec![(
                 (Str::from("t"), partition),
                 CommittedOffset {

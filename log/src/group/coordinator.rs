@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-pub(super) use super::groups::Groups;
 use super::groups::Group;
+pub(super) use super::groups::Groups;
 use super::offsets::{self, Offsets, Order, Written};
 use super::records::GroupRecord;
 use super::types::{

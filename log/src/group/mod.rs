@@ -18,5 +18,6 @@ pub use coordinator::Coordinator;
 pub use records::{GroupRecord, GroupRecordError, StoredGroup, StoredMember};
 pub use types::{
     Action, Commit, CommittedOffset, Event, GroupConfig, GroupDescription, GroupState, Heartbeat,
-    Join, Joined, Leaver, MemberDescription, Producer, Reply, Sync, Synced, Token, TopicPartition, WriteId,
+    Join, Joined, Leaver, MemberDescription, Producer, Reply, Sync, Synced, Token, TopicPartition,
+    WriteId,
 };

@@ -4,13 +4,16 @@
 //! its lock is held, and it hears that they are written in that order; it has read its whole
 //! partition before it answers anybody.
 
-mod answers;
+mod admin;
+mod classic;
+mod offsets;
 mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -21,7 +24,7 @@ use super::replicas::OFFSETS_TOPIC;
 use super::topics::{self, NewTopic, Refused};
 use crate::config::Settings;
 use crate::controller::MetadataImage;
-use crate::group::{Coordinator, Event, GroupConfig};
+use crate::group::{Coordinator, Event, GroupConfig, Reply};
 use crate::wire::{ErrorCode, Str};
 
 /// The group coordinators of this broker.
@@ -143,6 +146,37 @@ impl Groups {
             .ok_or(ErrorCode::NotCoordinator)
     }
 
+    /// Steps an event of a request at the group's coordinator and waits for the answer.
+    async fn ask(
+        &self,
+        core: &Arc<Core>,
+        group: &str,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Result<Reply, ErrorCode> {
+        let answer = self.shard(group)?.ask(core, event);
+        answer.await.map_err(|_| ErrorCode::NotCoordinator)
+    }
+
+    /// A transaction's marker is in a partition of `__consumer_offsets`, below `end_offset`.
+    pub(crate) fn transaction_ended(
+        &self,
+        core: &Arc<Core>,
+        partition: i32,
+        producer_id: i64,
+        committed: bool,
+    ) {
+        let shard = usize::try_from(partition)
+            .ok()
+            .and_then(|at| self.shards.read().get(at).cloned());
+        if let Some(shard) = shard {
+            let event = Event::TransactionEnded {
+                producer_id,
+                committed,
+            };
+            shard.step(core, event);
+        }
+    }
+
     fn all_shards(&self) -> Arc<Vec<Arc<Shard>>> {
         Arc::clone(&self.shards.read())
     }
@@ -181,6 +215,15 @@ pub(super) async fn run_timers(core: Arc<Core>, mut stop: watch::Receiver<bool>)
             }
         }
     }
+}
+
+/// A copy that does not hold on to the request's frame.
+fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+fn own_opt(text: Option<Str>) -> Option<Str> {
+    text.map(|t| t.detach())
 }
 
 /// Java's `String.hashCode`, by which Kafka places groups.

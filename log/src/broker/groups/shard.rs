@@ -7,22 +7,19 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::broker::codes;
 use crate::broker::core::{Core, now};
 use crate::broker::handlers::produce::published;
 use crate::broker::partition::Partition;
-use crate::group::{Action, Coordinator, Event, GroupConfig, GroupRecord, Reply, Token, WriteId};
-use crate::record::{BatchBuilder, Compression, RecordBatch, batches};
-use crate::storage::{AppendError, AppendInfo, AppendOrigin, FetchIsolation, LogState};
+use crate::group::{
+    Action, Coordinator, Event, GroupConfig, GroupRecord, Producer, Reply, Token, WriteId,
+};
+use crate::record::{BatchBuilder, Compression, NO_SEQUENCE, RecordBatch, batches};
+use crate::storage::{AppendInfo, AppendOrigin, FetchIsolation, LogState};
 use crate::wire::ErrorCode;
 
 /// Bytes read at once when a partition is loaded.
 const LOAD_BYTES: usize = 4 << 20;
-
-/// What the log may hold beyond its state before it is written anew.
-const REWRITE_BYTES: u64 = 16 << 20;
-
-/// Bytes of records in one batch of a rewrite.
-const REWRITE_BATCH: usize = 256 << 10;
 
 /// One coordinator over its partition of `__consumer_offsets`.
 #[derive(Debug)]
@@ -38,8 +35,6 @@ struct State {
     waiting: HashMap<Token, oneshot::Sender<Reply>>,
     /// Writes that are appended but not yet as durable as the topic wants them, oldest first.
     unflushed: VecDeque<(WriteId, i64)>,
-    /// Bytes appended since the log was written anew.
-    grown: u64,
 }
 
 impl Shard {
@@ -47,7 +42,6 @@ impl Shard {
     pub(super) fn load(partition: Arc<Partition>, config: GroupConfig, now: i64) -> Self {
         let mut coordinator = Coordinator::new(config);
         let mut next = partition.log.log_start_offset();
-        let mut read = 0u64;
         loop {
             let data = match partition
                 .log
@@ -60,7 +54,6 @@ impl Shard {
                     break;
                 }
             };
-            read = read.saturating_add(u64::try_from(data.records.len()).unwrap_or(0));
             for batch in batches(data.records) {
                 match batch {
                     Ok(batch) => load_batch(&mut coordinator, &batch, now),
@@ -76,7 +69,6 @@ impl Shard {
             next_token: 1,
             waiting: HashMap::new(),
             unflushed: VecDeque::new(),
-            grown: read,
         };
         Self {
             partition,
@@ -101,12 +93,8 @@ impl Shard {
 
     /// Steps an event that nobody waits for.
     pub(super) fn step(self: &Arc<Self>, core: &Arc<Core>, event: Event) {
-        let tick = event == Event::Tick;
         let mut state = self.state.lock();
         self.run(core, &mut state, event);
-        if tick && state.grown > REWRITE_BYTES {
-            self.rewrite(core, &mut state);
-        }
     }
 
     /// Looks at the coordinator.
@@ -122,20 +110,25 @@ impl Shard {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for action in state.coordinator.step(event, now()) {
-                match action {
+                let (id, producer, records) = match action {
                     Action::Reply(token, reply) => {
                         if let Some(answer) = state.waiting.remove(&token) {
                             // Whoever asked may be gone.
                             let _ = answer.send(reply);
                         }
+                        continue;
                     }
-                    Action::Persist(id, records) => match self.append(core, state, &records) {
-                        Err(code) => events.push_back(Event::Persisted(id, Err(code))),
-                        Ok(info) if self.is_durable(&info) && state.unflushed.is_empty() => {
-                            events.push_back(Event::Persisted(id, Ok(())));
-                        }
-                        Ok(info) => self.wait_durable(core, state, id, info.last_offset),
-                    },
+                    Action::Persist(id, records) => (id, None, records),
+                    Action::PersistTransactional(id, producer, records) => {
+                        (id, Some(producer), records)
+                    }
+                };
+                match self.append(core, producer, &records) {
+                    Err(code) => events.push_back(Event::Persisted(id, Err(code))),
+                    Ok(info) if self.is_durable(&info) && state.unflushed.is_empty() => {
+                        events.push_back(Event::Persisted(id, Ok(())));
+                    }
+                    Ok(info) => self.wait_durable(core, state, id, info.last_offset),
                 }
             }
         }
@@ -158,11 +151,15 @@ impl Shard {
     fn append(
         &self,
         core: &Core,
-        state: &mut State,
+        producer: Option<Producer>,
         records: &[GroupRecord],
     ) -> Result<AppendInfo, ErrorCode> {
         let now = now();
         let mut batch = BatchBuilder::new(Compression::None);
+        if let Some(producer) = producer {
+            batch.producer(producer.id, producer.epoch, NO_SEQUENCE);
+            batch.transactional(true);
+        }
         for record in records {
             let (key, value) = record.encode();
             batch
@@ -176,79 +173,59 @@ impl Shard {
         let info =
             self.partition.log.append(bytes, epoch, AppendOrigin::Coordinator, now).map_err(|e| {
                 tracing::error!(partition = self.partition.index, error = %e, "group metadata could not be written");
-                match e {
-                    AppendError::MessageTooLarge { .. } | AppendError::RecordListTooLarge { .. } => {
+                match codes::append(&e) {
+                    ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
                         ErrorCode::InvalidCommitOffsetSize
+                    }
+                    code @ (ErrorCode::InvalidProducerEpoch | ErrorCode::InvalidTxnState)
+                        if producer.is_some() =>
+                    {
+                        code
                     }
                     _ => ErrorCode::CoordinatorNotAvailable,
                 }
             })?;
-        state.grown = state
-            .grown
-            .saturating_add(u64::try_from(info.size).unwrap_or(0));
         published(core, &self.partition, &info);
         Ok(info)
-    }
-
-    /// Shortens the log: the whole state is appended once more and flushed, then what lies before
-    /// it is deleted. A crash in between leaves a log that reads the same.
-    fn rewrite(&self, core: &Core, state: &mut State) {
-        let Some(records) = state.coordinator.snapshot() else {
-            return;
-        };
-        let before = self.partition.log.log_end_offset();
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            let mut size = 0usize;
-            let fits = rest
-                .iter()
-                .take_while(|r| {
-                    let (key, value) = r.encode();
-                    let first = size == 0;
-                    size = size
-                        .saturating_add(key.len())
-                        .saturating_add(value.map_or(0, |v| v.len()));
-                    first || size <= REWRITE_BATCH
-                })
-                .count();
-            let (batch, later) = rest.split_at(fits.max(1).min(rest.len()));
-            if self.append(core, state, batch).is_err() {
-                return;
-            }
-            rest = later;
-        }
-        let log = &self.partition.log;
-        let shortened = log.flush().and_then(|()| {
-            let watermark = log.high_watermark();
-            log.delete_records(before.min(watermark))
-        });
-        match shortened {
-            Ok(_) => state.grown = 0,
-            Err(e) => {
-                tracing::error!(partition = self.partition.index, error = %e, "the group metadata log could not be shortened");
-            }
-        }
     }
 }
 
 fn load_batch(coordinator: &mut Coordinator, batch: &RecordBatch, now: i64) {
-    if batch.header().is_control() {
-        return;
-    }
+    let header = *batch.header();
     let records = match batch.records() {
         Ok(records) => records,
         Err(e) => return tracing::error!(error = %e, "a batch of group metadata cannot be read"),
     };
     for record in records {
+        if header.is_control() {
+            if let Ok(record) = &record
+                && let Some(committed) = record.key.as_deref().and_then(marker)
+            {
+                coordinator.load_marker(header.producer_id, committed);
+            }
+            continue;
+        }
         let decoded = record.map_err(|e| e.to_string()).and_then(|r| {
             let key = r.key.unwrap_or_else(Bytes::new);
             GroupRecord::decode(key, r.value).map_err(|e| e.to_string())
         });
         match decoded {
+            Ok(Some(record)) if header.is_transactional() => {
+                coordinator.load_transactional(record, header.producer_id, now);
+            }
             Ok(Some(record)) => coordinator.load(record, now),
             Ok(None) => {}
             Err(e) => tracing::error!(error = %e, "a record of group metadata cannot be read"),
         }
+    }
+}
+
+/// What a control record says of its transaction: committed or aborted; other kinds say nothing.
+fn marker(key: &[u8]) -> Option<bool> {
+    match key {
+        [_, _, 0, 0, ..] => Some(false),
+        [_, _, 0, 1, ..] => Some(true),
+        _ => None,
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::group::records::{StoredGroup, StoredMember};
 use super::subscription;
+use crate::group::records::{StoredGroup, StoredMember};
 use crate::group::types::{
     Commit, GroupDescription, GroupState, Join, Joined, MemberDescription, Token,
 };
@@ -128,7 +128,11 @@ impl ClassicGroup {
     }
 
     /// Whether a member with these protocols can be in the group.
-    pub(in crate::group) fn supports(&self, protocol_type: &Str, protocols: &[(Str, Bytes)]) -> bool {
+    pub(in crate::group) fn supports(
+        &self,
+        protocol_type: &Str,
+        protocols: &[(Str, Bytes)],
+    ) -> bool {
         if protocol_type.is_empty() || protocols.is_empty() {
             return false;
         }
@@ -335,8 +339,10 @@ impl ClassicGroup {
 
     /// A commit of a member shows that it is alive.
     pub(in crate::group) fn committing(&mut self, member: &Str, now: i64) {
-        if matches!(self.state, GroupState::Stable | GroupState::PreparingRebalance)
-            && let Some(member) = self.members.get_mut(member)
+        if matches!(
+            self.state,
+            GroupState::Stable | GroupState::PreparingRebalance
+        ) && let Some(member) = self.members.get_mut(member)
             && member.deadline.is_some()
         {
             member.touch(now);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::group::coordinator::{Cx, Write};
 use super::group::{ClassicGroup, Initial};
-use crate::group::records::GroupRecord;
 use super::subscription;
-use crate::group::types::{GroupState, Heartbeat, Join, Joined, Leaver, Reply, Sync, Synced, Token};
+use crate::group::coordinator::{Cx, Write};
+use crate::group::records::GroupRecord;
+use crate::group::types::{
+    GroupState, Heartbeat, Join, Joined, Leaver, Reply, Sync, Synced, Token,
+};
 use crate::wire::{ErrorCode, Str};
 
 /// How long a member that is new may wait for its first join to end.

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use super::{Offsets, Order};
 use crate::group::coordinator::{Cx, Groups, Write};
 use crate::group::records::GroupRecord;
-use crate::group::types::{
-    Commit, CommittedOffset, Producer, Reply, Token, TopicPartition,
-};
+use crate::group::types::{Commit, CommittedOffset, Producer, Reply, Token, TopicPartition};
 use crate::wire::{ErrorCode, Str};
 
 /// Offsets on their way to the log.

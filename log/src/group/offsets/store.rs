@@ -38,7 +38,11 @@ impl Offsets {
         self.order
     }
 
-    pub(in crate::group) fn get(&self, group: &str, at: &TopicPartition) -> Option<&CommittedOffset> {
+    pub(in crate::group) fn get(
+        &self,
+        group: &str,
+        at: &TopicPartition,
+    ) -> Option<&CommittedOffset> {
         self.committed.get(group)?.get(at).map(|s| &s.offset)
     }
 
@@ -52,7 +56,9 @@ impl Offsets {
 
     /// Whether an undecided transaction commits an offset for the partition.
     pub(in crate::group) fn is_unstable(&self, group: &str, at: &TopicPartition) -> bool {
-        self.open.get(group).is_some_and(|open| open.contains_key(at))
+        self.open
+            .get(group)
+            .is_some_and(|open| open.contains_key(at))
     }
 
     /// Whether an undecided transaction commits anything for the group.
@@ -63,7 +69,11 @@ impl Offsets {
     /// Every partition of the group that has an offset, decided or not.
     pub(in crate::group) fn partitions(&self, group: &str) -> BTreeSet<TopicPartition> {
         let open = self.open.get(group).into_iter().flat_map(BTreeMap::keys);
-        self.of(group).map(|(at, _)| at).chain(open).cloned().collect()
+        self.of(group)
+            .map(|(at, _)| at)
+            .chain(open)
+            .cloned()
+            .collect()
     }
 
     /// Whether the partition has an offset, decided or not.
@@ -73,14 +83,21 @@ impl Offsets {
 
     /// The groups that have offsets, decided or not.
     pub(in crate::group) fn groups(&self) -> BTreeSet<Str> {
-        self.committed.keys().chain(self.open.keys()).cloned().collect()
+        self.committed
+            .keys()
+            .chain(self.open.keys())
+            .cloned()
+            .collect()
     }
 
     /// The topics of which there are offsets, decided or not.
     pub(in crate::group) fn topics(&self) -> BTreeSet<Str> {
         let committed = self.committed.values().flat_map(BTreeMap::keys);
         let open = self.open.values().flat_map(BTreeMap::keys);
-        committed.chain(open).map(|(topic, _)| topic.clone()).collect()
+        committed
+            .chain(open)
+            .map(|(topic, _)| topic.clone())
+            .collect()
     }
 
     pub(in crate::group) fn commit(
@@ -143,7 +160,10 @@ impl Offsets {
         at: &TopicPartition,
         order: Order,
     ) {
-        let stored = self.pending.get(&producer).and_then(|p| p.get(group)?.get(at));
+        let stored = self
+            .pending
+            .get(&producer)
+            .and_then(|p| p.get(group)?.get(at));
         if stored.is_some_and(|s| s.order == order) {
             self.forget_pending(producer, group, at);
         }
