@@ -3,11 +3,12 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test setup lint
+.PHONY: help demo test setup lint interop
 
 help:
 	@echo "make demo   build in release and run the ad-click demo on real impressions"
 	@echo "make test   build and run every test"
+	@echo "make interop  run foreign Kafka clients and tools against a broker (see interop/README.md)"
 	@echo "make lint   rustfmt and clippy, as CI runs them"
 	@echo "make setup  install what is missing on a Debian machine (libclang)"
 
@@ -23,3 +24,6 @@ test: setup
 lint:
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+interop: setup
+	CARGO="$(CARGO)" ./interop/run $(INTEROP)
