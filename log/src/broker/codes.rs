@@ -26,6 +26,10 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
         AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::TransactionNotVerified { .. } | AppendError::TransactionOngoing { .. } => {
+            ErrorCode::InvalidTxnState
+        }
+        AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         AppendError::Storage(e) => storage(e),
         _ => ErrorCode::InvalidRecord,

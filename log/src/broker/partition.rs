@@ -1,8 +1,10 @@
 //! A partition as the broker leads it: its log, its leader epoch, and who waits for its records.
 //!
 //! Invariant: a fetch that registers and then finds nothing new is woken by every append that
-//! becomes visible after its registration, once enough bytes for it have come together. Waiters of
-//! other partitions sleep on.
+//! becomes visible to it after its registration, once enough bytes for it have come together.
+//! Waiters of other partitions sleep on. What is visible to a reader of committed records ends with
+//! the last stable offset: records of an ongoing transaction wake it only when the transaction
+//! ends, and then it looks for itself how much that is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering, f
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::storage::PartitionLog;
+use crate::storage::{AppendInfo, FetchIsolation, PartitionLog};
 use crate::wire::ErrorCode;
 
 /// A partition that this broker leads.
@@ -26,6 +28,8 @@ pub(crate) struct Partition {
     leader_epoch: AtomicI32,
     has_waiters: AtomicBool,
     waiters: Mutex<HashMap<u64, Arc<FetchWaiter>>>,
+    /// The last stable offset when a transaction last ended.
+    stable: AtomicI64,
     deleted: AtomicBool,
 }
 
@@ -43,6 +47,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(leader_epoch),
             has_waiters: AtomicBool::new(false),
             waiters: Mutex::default(),
+            stable: AtomicI64::new(-1),
             deleted: AtomicBool::new(false),
         }
     }
@@ -72,7 +77,7 @@ impl Partition {
     /// The topic was deleted: whoever waits finds out now.
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
-        self.wake(i64::MAX);
+        self.wake(i64::MAX, i64::MAX);
     }
 
     /// Whether the topic was deleted.
@@ -80,8 +85,24 @@ impl Partition {
         self.deleted.load(Ordering::Acquire)
     }
 
-    /// `bytes` more became visible to readers.
-    pub(crate) fn wake(&self, bytes: i64) {
+    /// What was appended has come below the high watermark: wakes whom it concerns.
+    pub(crate) fn appended(&self, info: &AppendInfo) {
+        let bytes = i64::try_from(info.size).unwrap_or(i64::MAX);
+        let stable = self.log.last_stable_offset();
+        let committed = if info.marker {
+            // With it everything may be visible that its transaction has held back.
+            let moved = self.stable.fetch_max(stable, Ordering::AcqRel) < stable;
+            if moved { i64::MAX } else { 0 }
+        } else if stable > info.last_offset {
+            bytes
+        } else {
+            0
+        };
+        self.wake(bytes, committed);
+    }
+
+    /// So many bytes more became visible to readers, and to those of committed records.
+    fn wake(&self, bytes: i64, committed: i64) {
         // With the fence in `Waiting::register`: either the waiter is seen here, or what was
         // appended is seen there.
         fence(Ordering::SeqCst);
@@ -89,7 +110,10 @@ impl Partition {
             return;
         }
         let mut waiters = self.waiters.lock();
-        waiters.retain(|_, waiter| !waiter.arrived(bytes));
+        waiters.retain(|_, waiter| {
+            let bytes = if waiter.committed { committed } else { bytes };
+            bytes == 0 || !waiter.arrived(bytes)
+        });
         self.has_waiters
             .store(!waiters.is_empty(), Ordering::SeqCst);
     }
@@ -117,6 +141,8 @@ impl Partition {
 #[derive(Debug)]
 pub(crate) struct FetchWaiter {
     id: u64,
+    /// It reads committed records only.
+    committed: bool,
     missing: AtomicI64,
     notify: Notify,
 }
@@ -144,10 +170,15 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// Registers for `missing` more bytes (at least one) over all the partitions.
-    pub(crate) fn register(partitions: Vec<Arc<Partition>>, missing: i64) -> Self {
+    pub(crate) fn register(
+        partitions: Vec<Arc<Partition>>,
+        missing: i64,
+        isolation: FetchIsolation,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let waiter = Arc::new(FetchWaiter {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            committed: isolation == FetchIsolation::TxnCommitted,
             missing: AtomicI64::new(missing.max(1)),
             notify: Notify::new(),
         });
@@ -177,27 +208,36 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::storage::{LogConfig, LogManager, LogManagerConfig};
+    use crate::record::{BatchBuilder, Compression};
+    use crate::storage::{
+        AppendOrigin, LogConfig, LogManager, LogManagerConfig, Marker, TxnOutcome, Verification,
+    };
 
-    fn partition(dir: &std::path::Path, index: i32) -> Arc<Partition> {
+    fn partition(dir: &std::path::Path, index: i32) -> (LogManager, Arc<Partition>) {
         let logs =
             LogManager::open(LogManagerConfig::new(dir.join(index.to_string()), 1), 0).unwrap();
         let id = uuid::Uuid::from_u128(7);
         let log = logs
             .get_or_create("t", index, id, LogConfig::default(), 0)
             .unwrap();
-        Arc::new(Partition::new(Arc::from("t"), index, log, 3))
+        let partition = Partition::new(Arc::from("t"), index, log, 3);
+        (logs, Arc::new(partition))
+    }
+
+    fn waiting(partitions: &[&Arc<Partition>], missing: i64, isolation: FetchIsolation) -> Waiting {
+        let partitions = partitions.iter().map(|p| Arc::clone(p)).collect();
+        Waiting::register(partitions, missing, isolation)
     }
 
     #[test]
     fn a_waiter_wakes_when_enough_bytes_came_to_its_own_partitions() {
         let dir = tempfile::tempdir().unwrap();
-        let [a, b, c] = [0, 1, 2].map(|i| partition(dir.path(), i));
-        let both = Waiting::register(vec![Arc::clone(&a), Arc::clone(&b)], 10);
-        let other = Waiting::register(vec![Arc::clone(&c)], 1);
-        a.wake(4);
+        let [(_x, a), (_y, b), (_z, c)] = [0, 1, 2].map(|i| partition(dir.path(), i));
+        let both = waiting(&[&a, &b], 10, FetchIsolation::HighWatermark);
+        let other = waiting(&[&c], 1, FetchIsolation::HighWatermark);
+        a.wake(4, 4);
         assert!(both.arrived().now_or_never().is_none());
-        b.wake(6);
+        b.wake(6, 0);
         assert!(both.arrived().now_or_never().is_some());
         assert!(
             other.arrived().now_or_never().is_none(),
@@ -210,9 +250,62 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_committed_records_wakes_when_the_transaction_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_logs, partition) = partition(dir.path(), 0);
+        let append = |transactional: bool| {
+            let mut builder = BatchBuilder::new(Compression::None);
+            if transactional {
+                builder.producer(7, 0, 0).transactional(true);
+            }
+            builder.append(0, None, None, &[]).unwrap();
+            let records = builder.build().unwrap();
+            let off = Verification::Off;
+            let info = partition
+                .log
+                .append_verified(records, 0, AppendOrigin::Client, 0, off);
+            partition.appended(&info.unwrap());
+        };
+        let end = |producer_id| {
+            let marker = Marker {
+                producer_id,
+                producer_epoch: 0,
+                coordinator_epoch: 0,
+                outcome: TxnOutcome::Abort,
+            };
+            let info = partition.log.append_marker(marker, 1, 0, 0).unwrap();
+            partition.appended(&info);
+        };
+        let committed = || waiting(&[&partition], 1, FetchIsolation::TxnCommitted);
+        let woken = |waiting: &Waiting| waiting.arrived().now_or_never().is_some();
+        let uncommitted = waiting(&[&partition], 1, FetchIsolation::HighWatermark);
+        let waits = committed();
+        append(false);
+        assert!(
+            woken(&uncommitted) && woken(&waits),
+            "nothing holds it back"
+        );
+        let (uncommitted, waits) = (
+            waiting(&[&partition], 1, FetchIsolation::HighWatermark),
+            committed(),
+        );
+        append(true);
+        assert!(woken(&uncommitted) && !woken(&waits));
+        end(8);
+        let waits = committed();
+        append(false);
+        assert!(!woken(&waits), "it lies behind the transaction");
+        end(8);
+        assert!(!woken(&waits), "another's marker, which changes nothing");
+        end(7);
+        assert!(woken(&waits));
+        assert_eq!(partition.waiting(), 0);
+    }
+
+    #[test]
     fn leader_epochs_are_fenced() {
         let dir = tempfile::tempdir().unwrap();
-        let partition = partition(dir.path(), 0);
+        let (_logs, partition) = partition(dir.path(), 0);
         assert_eq!(partition.check_epoch(-1), Ok(()));
         assert_eq!(partition.check_epoch(3), Ok(()));
         assert_eq!(partition.check_epoch(2), Err(ErrorCode::FencedLeaderEpoch));

@@ -232,9 +232,41 @@ pub enum AppendError {
         /// The sequence that is next.
         expected: i32,
     },
-    /// The batch is transactional, which storage does not take yet (`INVALID_TXN_STATE`).
-    #[error("transactional batches are not supported")]
-    Transactional,
+    /// The batch would begin a transaction that its coordinator has not confirmed, or that has
+    /// ended since it did (`INVALID_TXN_STATE`).
+    #[error(
+        "the batch of the producer {producer_id} (epoch {epoch}) is not part of an ongoing transaction: begin a new one"
+    )]
+    TransactionNotVerified {
+        /// The producer id.
+        producer_id: i64,
+        /// The epoch of the batch.
+        epoch: i16,
+    },
+    /// The batch is not transactional, but its producer's transaction is ongoing
+    /// (`INVALID_TXN_STATE`).
+    #[error(
+        "the producer {producer_id} has a transaction since offset {first_offset}: its batches must belong to it until it ends"
+    )]
+    TransactionOngoing {
+        /// The producer id.
+        producer_id: i64,
+        /// Where the transaction begins.
+        first_offset: i64,
+    },
+    /// The marker comes from a coordinator that another has replaced
+    /// (`TRANSACTION_COORDINATOR_FENCED`).
+    #[error(
+        "the coordinator of the producer {producer_id} has epoch {epoch}, but {current} was seen: another coordinator took over"
+    )]
+    CoordinatorFenced {
+        /// The producer id.
+        producer_id: i64,
+        /// The coordinator epoch of the marker.
+        epoch: i32,
+        /// The coordinator epoch that the log has seen.
+        current: i32,
+    },
     /// The leader epoch is older than one the log has (`FENCED_LEADER_EPOCH`).
     #[error("the leader epoch {epoch} is older than {current}, which the log has")]
     FencedLeaderEpoch {

@@ -22,6 +22,9 @@ pub(crate) trait Entry: Copy + Send + Sync + 'static {
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
 
+/// The largest entry there is: that of an aborted transaction.
+const LARGEST_ENTRY: usize = 34;
+
 /// The batch whose last offset is `base + relative_offset` begins at `position`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OffsetEntry {
@@ -152,9 +155,46 @@ impl<E: Entry> Index<E> {
         })
     }
 
+    /// Shows the entries after the first part for which `before` holds, until `each` says no.
+    pub(crate) fn each_from(
+        &self,
+        before: impl Fn(&E) -> bool,
+        mut each: impl FnMut(E) -> bool,
+    ) -> StorageResult<()> {
+        self.with(|len, get| {
+            let (mut low, mut high) = (0, len);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if before(&get(middle)?) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            while low < len && each(get(low)?) {
+                low += 1;
+            }
+            Ok(())
+        })
+    }
+
+    /// Every entry; an error when the file ends within one.
+    pub(crate) fn all(&self) -> StorageResult<Vec<E>> {
+        if let State::Memory(entries) = &*self.state.read() {
+            return Ok(entries.clone());
+        }
+        let bytes =
+            std::fs::read(&self.path).map_err(|e| StorageError::io("read", &self.path, e))?;
+        let entries: Option<Vec<_>> = bytes.chunks(E::SIZE).map(E::decode).collect();
+        entries.ok_or_else(|| StorageError::BadFile {
+            path: self.path.clone(),
+            reason: "its entries cannot be understood".to_owned(),
+        })
+    }
+
     fn with<T>(
         &self,
-        read: impl Fn(usize, &dyn Fn(usize) -> StorageResult<E>) -> StorageResult<T>,
+        mut read: impl FnMut(usize, &dyn Fn(usize) -> StorageResult<E>) -> StorageResult<T>,
     ) -> StorageResult<T> {
         let error = |e| StorageError::io("read", &self.path, e);
         {
@@ -169,7 +209,7 @@ impl<E: Entry> Index<E> {
                 }
                 State::Sealed(Some((file, len))) => {
                     return read(*len, &|at| {
-                        let mut bytes = [0; 12];
+                        let mut bytes = [0; LARGEST_ENTRY];
                         let bytes = bytes.get_mut(..E::SIZE).unwrap_or_default();
                         file.read_exact_at(bytes, (at * E::SIZE) as u64)
                             .map_err(error)?;

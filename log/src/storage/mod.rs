@@ -13,6 +13,7 @@
 //!     00000000000000000000.log         record batches, byte for byte as on the wire
 //!     00000000000000000000.index       sparse: offset to position
 //!     00000000000000000000.timeindex   sparse: timestamp to offset
+//!     00000000000000000000.txnindex    the aborted transactions, where there are any
 //!     00000000000000000000.gaps        which offsets compaction has taken out (ours; Kafka passes it over)
 //!     00000000000000004711.snapshot    what is known of idempotent producers at that offset
 //!     leader-epoch-checkpoint          which leader epoch begins where
@@ -40,17 +41,22 @@ mod files;
 mod gaps;
 mod index;
 mod manager;
+mod marker;
 mod partition;
 mod producers;
 mod properties;
 mod scan;
 mod segment;
+mod txn_index;
 mod types;
 
 pub use config::{ConfigKey, ConfigType, LogConfig, LogConfigError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};
+pub use marker::{Marker, TxnOutcome};
 pub use partition::PartitionLog;
+pub use producers::{OngoingTransaction, ProducerSnapshot, Verification, VerificationGuard};
+pub use txn_index::AbortedTxn;
 pub use types::{
     AppendInfo, AppendOrigin, EpochEndOffset, FetchData, FetchIsolation, LogPosition, LogState,
     TimestampOffset,

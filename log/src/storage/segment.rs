@@ -1,4 +1,4 @@
-//! A segment: a file of batches and its two indexes.
+//! A segment: a file of batches and its indexes.
 //!
 //! Invariant: `size` is published after the bytes are written, and only whole batches lie below
 //! it; what an append left behind when it failed is cut off again. Readers never look past `size`.
@@ -17,12 +17,13 @@ use crate::record::{BatchHeader, NO_TIMESTAMP};
 use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
 use super::files::{
-    DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, offset_file,
-    remove_if_there, sync_dir,
+    DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX,
+    offset_file, remove_if_there, sync_dir,
 };
 use super::gaps::{Gaps, Holes};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{ScanError, Scanner};
+use super::txn_index::TxnIndex;
 
 /// The timestamps of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub(crate) struct Segment {
     size: AtomicU64,
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
+    aborted: TxnIndex,
     tail: Mutex<Tail>,
     /// What compaction took out; read when it is first needed.
     gaps: RwLock<Option<Option<Arc<Gaps>>>>,
@@ -113,6 +115,7 @@ impl Segment {
             size: AtomicU64::new(0),
             offsets: Index::empty(name(INDEX_SUFFIX)),
             times: Index::empty(name(TIME_INDEX_SUFFIX)),
+            aborted: TxnIndex::empty(name(TXN_INDEX_SUFFIX)),
             path,
             gaps: RwLock::new(Some(None)),
             tail: Mutex::new(Tail {
@@ -125,6 +128,7 @@ impl Segment {
         remove_if_there(segment.offsets.path())?;
         remove_if_there(segment.times.path())?;
         remove_if_there(&name(GAPS_SUFFIX))?;
+        remove_if_there(segment.aborted.path())?;
         Ok(segment)
     }
 
@@ -144,6 +148,7 @@ impl Segment {
             size: AtomicU64::new(meta.len()),
             offsets: Index::sealed(offset_file(folder, base_offset, INDEX_SUFFIX)),
             times: Index::sealed(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
+            aborted: TxnIndex::sealed(offset_file(folder, base_offset, TXN_INDEX_SUFFIX)),
             path,
             gaps: RwLock::new(None),
             tail: Mutex::new(Tail {
@@ -165,6 +170,11 @@ impl Segment {
 
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+
+    /// The transactions whose abort marker is in the segment.
+    pub(crate) fn aborted(&self) -> &TxnIndex {
+        &self.aborted
     }
 
     pub(crate) fn created_at(&self) -> i64 {
@@ -468,6 +478,10 @@ impl Segment {
         if size > 0 && matches!(times.last(), Ok(None)) && !matches!(offsets.last(), Ok(None)) {
             return false;
         }
+        let Ok(aborted) = self.aborted.all() else {
+            return false;
+        };
+        self.aborted.replace(aborted);
         self.offsets = offsets;
         self.times = times;
         true
@@ -540,12 +554,15 @@ impl Segment {
         self.save_indexes()?;
         self.offsets.seal();
         self.times.seal();
+        self.aborted.seal();
         Ok(())
     }
 
     /// Writes the indexes of a segment that may be appended to again after the next open.
     pub(crate) fn save_indexes(&self) -> StorageResult<()> {
         self.close_time_index();
+        // Before the others: where those are, recovery takes the segment for whole.
+        self.aborted.save()?;
         self.offsets.save()?;
         self.times.save()
     }
@@ -571,6 +588,7 @@ impl Segment {
             .map_err(|e| StorageError::io("sync", &self.path, e))?;
         self.offsets.sync()?;
         self.times.sync()?;
+        self.aborted.sync()?;
         if !self.name_synced.load(Ordering::Relaxed) {
             // The segment's name, and that of its folder.
             if let Some(folder) = self.path.parent() {
@@ -594,6 +612,7 @@ impl Segment {
         remove_if_there(self.offsets.path())?;
         remove_if_there(self.times.path())?;
         remove_if_there(&self.gaps_path())?;
+        remove_if_there(self.aborted.path())?;
         remove_if_there(&deleted)
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::txn_index::AbortedTxn;
+
 /// Who appends, which decides what is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendOrigin {
@@ -28,6 +30,9 @@ pub struct AppendInfo {
     pub size: usize,
     /// The batch was already in the log (a retry of an idempotent producer): nothing was written.
     pub duplicate: bool,
+    /// A marker was written: the end of a transaction, with which the last stable offset may move
+    /// by more than what was written.
+    pub marker: bool,
 }
 
 /// What is the last thing a reader may see.
@@ -52,6 +57,8 @@ pub struct FetchData {
     pub next_offset: i64,
     /// The log's offsets when it was read.
     pub position: LogPosition,
+    /// Of a read of committed records: the aborted transactions that have records in it.
+    pub aborted: Vec<AbortedTxn>,
 }
 
 /// The answer to a lookup by timestamp.

@@ -15,7 +15,8 @@ use crate::broker::replicas::Registry;
 use crate::storage::{FetchData, FetchIsolation};
 use crate::wire::ErrorCode;
 use crate::wire::messages::{
-    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+    PartitionData,
 };
 
 /// Records behind the end of the log from where on a read may well have to go to the disk.
@@ -54,7 +55,11 @@ pub(crate) async fn handle(core: &Arc<Core>, request: FetchRequest) -> FetchResp
             return respond(pass);
         }
         let partitions = pass.seen.iter().map(|(p, _)| Arc::clone(p)).collect();
-        let waiting = Waiting::register(partitions, min_bytes.saturating_sub(pass.bytes));
+        let waiting = Waiting::register(
+            partitions,
+            min_bytes.saturating_sub(pass.bytes),
+            isolation(&request),
+        );
         // What came between the read and the registration woke nobody.
         let missed = pass
             .seen
@@ -230,10 +235,22 @@ fn found(asked: &FetchPartition, data: FetchData, request: &FetchRequest) -> Par
         high_watermark: data.position.high_watermark,
         last_stable_offset: data.position.last_stable_offset,
         log_start_offset: data.position.log_start_offset,
-        aborted_transactions: committed.then(Vec::new),
+        aborted_transactions: committed.then(|| aborted(&data)),
         records: Some(data.records),
         ..PartitionData::default()
     }
+}
+
+/// What a reader of committed records drops.
+fn aborted(data: &FetchData) -> Vec<AbortedTransaction> {
+    let transactions = data.aborted.iter();
+    transactions
+        .map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+            ..AbortedTransaction::default()
+        })
+        .collect()
 }
 
 fn failed(

@@ -132,21 +132,21 @@ fn append(
 
 /// Wakes the fetches that wait for what was appended, as soon as it may be read.
 pub(crate) fn published(core: &Core, partition: &Arc<Partition>, info: &AppendInfo) {
-    let bytes = i64::try_from(info.size).unwrap_or(i64::MAX);
     if info.duplicate {
         return;
     }
     if partition.log.high_watermark() > info.last_offset {
-        partition.wake(bytes);
+        partition.appended(info);
         return;
     }
-    let (partition, last) = (Arc::clone(partition), info.last_offset);
+    let (partition, info) = (Arc::clone(partition), info.clone());
+    let last = info.last_offset;
     let mut position = partition.log.watch();
     core.runtime.spawn(async move {
         let _ = position
             .wait_for(|p| p.high_watermark > last || p.state != LogState::Online)
             .await;
-        partition.wake(bytes);
+        partition.appended(&info);
     });
 }
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use super::super::config::LogConfig;
 use super::super::error::AppendError;
+use super::super::marker::Marker;
+use super::super::producers::Verification;
 use super::super::types::{AppendInfo, AppendOrigin};
 use super::{PartitionLog, Writer};
 use crate::record::{
@@ -20,12 +22,32 @@ impl PartitionLog {
     /// asked for (group commit) and the high watermark follows it: wait for
     /// `high_watermark > info.last_offset` through [`watch`](Self::watch), or call
     /// [`flush_through`](Self::flush_through).
+    ///
+    /// A client's transactional batch is taken only when its producer has an ongoing transaction
+    /// here; to begin one, see [`append_verified`](Self::append_verified).
     pub fn append(
         &self,
         records: Bytes,
         leader_epoch: i32,
         origin: AppendOrigin,
         now: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        let verification = match origin {
+            AppendOrigin::Client => Verification::Required(None),
+            AppendOrigin::Coordinator => Verification::Off,
+        };
+        self.append_verified(records, leader_epoch, origin, now, verification)
+    }
+
+    /// As [`append`](Self::append), with the guard that
+    /// [`start_verification`](Self::start_verification) gave: a transaction may begin.
+    pub fn append_verified(
+        &self,
+        records: Bytes,
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        now: i64,
+        verification: Verification,
     ) -> Result<AppendInfo, AppendError> {
         self.check()?;
         let config = self.config();
@@ -42,10 +64,10 @@ impl PartitionLog {
 
         let mut writer = self.lock_writer()?;
         self.check_epoch(leader_epoch)?;
-        if origin == AppendOrigin::Client
-            && let [batch] = batches.as_slice()
-            && let Some(seen) = writer.producers.check(batch)?
-        {
+        for batch in &batches {
+            let Some(seen) = writer.producers.check(batch, origin, verification)? else {
+                continue;
+            };
             return Ok(AppendInfo {
                 first_offset: seen.first_offset(),
                 last_offset: seen.last_offset,
@@ -54,6 +76,7 @@ impl PartitionLog {
                 max_timestamp: seen.timestamp,
                 size: 0,
                 duplicate: true,
+                marker: false,
             });
         }
         let mut next = writer.next_offset;
@@ -110,7 +133,7 @@ impl PartitionLog {
         self.write(&mut writer, &ready, &config, now, NO_TIMESTAMP)
     }
 
-    fn check_epoch(&self, epoch: i32) -> Result<(), AppendError> {
+    pub(super) fn check_epoch(&self, epoch: i32) -> Result<(), AppendError> {
         match self.latest_epoch() {
             Some(current) if epoch < current => {
                 Err(AppendError::FencedLeaderEpoch { epoch, current })
@@ -119,7 +142,7 @@ impl PartitionLog {
         }
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         writer: &mut Writer,
         ready: &[(BatchHeader, Bytes)],
@@ -139,6 +162,8 @@ impl PartitionLog {
         if self.must_roll(writer, config, size, max_timestamp, last.last_offset(), now)? {
             self.roll(writer, now)?;
         }
+        // Nothing is written that could not be read again.
+        let markers = read_markers(ready)?;
         let interval = u64::from(config.index_interval_bytes);
         if let Err(error) = writer.active.append(ready, interval) {
             // Tells the waiters when the directory went offline with it.
@@ -159,9 +184,7 @@ impl PartitionLog {
                     "could not write the leader epochs");
             }
         }
-        for (header, _) in ready {
-            writer.producers.update(header);
-        }
+        self.update_producers(writer, ready, &markers);
         let next = writer.next_offset;
         self.publish(|position| position.log_end_offset = next);
         let unflushed = next - self.flushed.load(Ordering::Acquire);
@@ -176,7 +199,36 @@ impl PartitionLog {
             max_timestamp,
             size,
             duplicate: false,
+            marker: !markers.is_empty(),
         })
+    }
+
+    /// Before the new end is published: a transaction that begins holds the last stable offset
+    /// back, and one that was aborted is known to readers before they may pass it.
+    fn update_producers(
+        &self,
+        writer: &mut Writer,
+        ready: &[(BatchHeader, Bytes)],
+        markers: &[(i64, Marker)],
+    ) {
+        let Writer {
+            producers, active, ..
+        } = writer;
+        if !ready.iter().any(|(header, _)| header.has_producer_id()) {
+            return;
+        }
+        let mut undecided = self.undecided.lock();
+        for (header, _) in ready {
+            let marker = markers.iter().find(|(at, _)| *at == header.base_offset);
+            let Some((offset, marker)) = marker else {
+                producers.update(header, &mut undecided);
+                continue;
+            };
+            let stamp = header.max_timestamp;
+            if let Some(aborted) = producers.update_marker(marker, *offset, stamp, &mut undecided) {
+                active.aborted().push(aborted);
+            }
+        }
     }
 
     fn must_roll(
@@ -219,6 +271,17 @@ impl PartitionLog {
             dir.flush_soon(me);
         }
     }
+}
+
+/// The transaction markers among the batches, by their offsets.
+fn read_markers(ready: &[(BatchHeader, Bytes)]) -> Result<Vec<(i64, Marker)>, AppendError> {
+    let mut markers = Vec::new();
+    for (header, body) in ready.iter().filter(|(header, _)| header.is_control()) {
+        if let Some(marker) = Marker::read(header, body.clone())? {
+            markers.push((header.base_offset, marker));
+        }
+    }
+    Ok(markers)
 }
 
 /// Cuts the bytes into batches and checks their CRCs. All of the bytes must be batches.
@@ -277,8 +340,8 @@ fn validate(
         if batch.is_control() {
             return invalid("clients may not write control batches");
         }
-        if batch.is_transactional() {
-            return Err(AppendError::Transactional);
+        if batch.is_transactional() && !batch.has_producer_id() {
+            return invalid("a transactional batch needs a producer id");
         }
         if batch.has_producer_id() && (batch.base_sequence < 0 || batch.producer_epoch < 0) {
             return invalid("a batch with a producer id needs an epoch and a sequence");

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::error::{StorageError, StorageResult};
-use super::super::files::{SNAPSHOT_SUFFIX, offset_of, remove_if_there};
-use super::super::producers::Producers;
+use super::super::error::StorageResult;
+use super::super::files::{remove_if_there, sync_dir};
+use super::super::producers::{Producers, Undecided};
 use super::super::scan::{ScanError, Scanner};
 use super::super::segment::Segment;
 use super::super::types::LogState;
-use super::{PartitionLog, Writer};
+use super::{PartitionLog, Writer, state};
 use crate::record::NO_TIMESTAMP;
 
 impl PartitionLog {
@@ -114,24 +114,12 @@ impl PartitionLog {
     }
 
     fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> StorageResult<()> {
-        for offset in self.snapshots()? {
+        for offset in state::snapshots(&self.folder)? {
             if gone(offset) {
                 remove_if_there(&self.snapshot_path(offset))?;
             }
         }
         Ok(())
-    }
-
-    /// The offsets of the producer snapshots there are, in order.
-    pub(super) fn snapshots(&self) -> StorageResult<Vec<i64>> {
-        let list = std::fs::read_dir(&self.folder)
-            .map_err(|e| StorageError::io("list", &self.folder, e))?;
-        let mut offsets: Vec<_> = list
-            .flatten()
-            .filter_map(|entry| offset_of(entry.file_name().to_str()?, SNAPSHOT_SUFFIX))
-            .collect();
-        offsets.sort_unstable();
-        Ok(offsets)
     }
 
     /// Cuts the log off: `offset` is the next one appended. A batch that contains the offset goes
@@ -198,9 +186,14 @@ impl PartitionLog {
         // Before anything goes: what comes instead is not on disk yet.
         self.dir
             .lower_recovery_point(&self.topic, self.partition, end)?;
+        // What is left says which transactions are undecided again.
+        let state = self.replay(end)?;
         // From here on readers see the new end; those that saw the old one look again.
         self.flushed.fetch_min(end, Ordering::AcqRel);
-        self.publish(|position| position.log_end_offset = end);
+        self.publish(|position| {
+            position.log_end_offset = end;
+            *self.undecided.lock() = state.undecided;
+        });
         self.truncations.fetch_add(1, Ordering::AcqRel);
         for segment in later.iter().rev() {
             self.segments.write().remove(&segment.base_offset());
@@ -212,13 +205,16 @@ impl PartitionLog {
         if let Err(ScanError::Storage(error)) = active.rebuild(interval, i64::MAX, |_| Ok(())) {
             return Err(error);
         }
+        active.aborted().truncate(end)?;
         active.sync()?;
         writer.active = active;
         writer.next_offset = end;
         self.epochs.write().truncate_from_end(end);
         self.epochs.write().sync()?;
         self.remove_snapshots(|snapshot| snapshot > end)?;
-        writer.producers = self.load_producers(end)?;
+        // One that came back after a power cut would be taken for the new log's.
+        sync_dir(&self.folder)?;
+        writer.producers = state.producers;
         Ok(())
     }
 
@@ -248,6 +244,7 @@ impl PartitionLog {
             position.log_end_offset = offset;
             position.high_watermark = offset;
             position.last_stable_offset = offset;
+            *self.undecided.lock() = Undecided::default();
         });
         self.truncations.fetch_add(1, Ordering::AcqRel);
         let all: Vec<_> = std::mem::take(&mut *self.segments.write())
@@ -285,6 +282,10 @@ impl PartitionLog {
         self.dir.check()?;
         self.flush()?;
         writer.active.save_indexes()?;
+        // Without it readers of committed records would be shown aborted ones.
+        writer.active.aborted().seal();
+        writer.active.aborted().sync()?;
+        sync_dir(&self.folder)?;
         let end = writer.next_offset;
         writer.producers.write_snapshot(&self.snapshot_path(end))?;
         self.epochs.write().sync()?;

@@ -14,6 +14,8 @@ mod cleanup;
 mod flush;
 mod open;
 mod read;
+mod state;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use super::dir::LogDir;
 use super::epochs::EpochCache;
 use super::error::{StorageError, StorageResult};
 use super::files::{SNAPSHOT_SUFFIX, offset_file};
-use super::producers::Producers;
+use super::producers::{Producers, Undecided};
 use super::properties::write_topic_id;
 use super::segment::Segment;
 use super::types::{EpochEndOffset, LogPosition, LogState};
@@ -49,6 +51,9 @@ pub struct PartitionLog {
     writer: Mutex<Writer>,
     epochs: RwLock<EpochCache>,
     position: watch::Sender<LogPosition>,
+    /// What holds the last stable offset back. Changed by the writer before the offsets are
+    /// published; locked after `position` where both are.
+    undecided: Mutex<Undecided>,
     /// Everything below is on disk.
     flushed: AtomicI64,
     /// Held during a flush; who waits for it finds the work done.
@@ -185,7 +190,7 @@ impl PartitionLog {
         self.segments.read().len()
     }
 
-    /// Forgets idempotent producers that have been idle for so long.
+    /// Forgets producers that have been idle for so long, and have no transaction.
     pub fn expire_producers(&self, now: i64, expiration_ms: i64) {
         self.writer.lock().producers.expire(now, expiration_ms);
     }
@@ -246,7 +251,13 @@ impl PartitionLog {
                 .max(position.high_watermark)
                 .max(position.log_start_offset)
                 .min(position.log_end_offset);
-            position.last_stable_offset = position.high_watermark;
+            // A marker counts once it is below the high watermark.
+            let mut undecided = self.undecided.lock();
+            undecided.replicated(position.high_watermark);
+            position.last_stable_offset =
+                undecided.first().map_or(position.high_watermark, |first| {
+                    first.clamp(position.log_start_offset, position.high_watermark)
+                });
             *position != before
         });
     }

@@ -5,7 +5,7 @@
 //! the leader epochs and the producers' state are made from what is left. Damage *below* the
 //! recovery point is no torn tail, for that was fsynced: it is an error and nothing is cut off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use super::super::epochs::EpochCache;
 use super::super::error::{StorageError, StorageResult};
 use super::super::files::{
     DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LEADER_EPOCH_CHECKPOINT, LOG_SUFFIX,
-    TIME_INDEX_SUFFIX, offset_file, offset_of, remove_if_there,
+    SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, offset_file, offset_of, remove_if_there,
 };
-use super::super::producers::Producers;
 use super::super::properties::read_topic_id;
 use super::super::scan::{ScanError, Scanner};
 use super::super::segment::Segment;
 use super::super::types::{LogPosition, LogState};
+use super::state::{self, State};
 use super::{PartitionLog, Writer};
 
 /// What the opener knows of a log.
@@ -72,6 +72,7 @@ impl PartitionLog {
             folder: &folder,
             segments,
             epochs: loaded_epochs.unwrap_or_else(|| EpochCache::empty(epoch_path)),
+            rebuilt: BTreeSet::new(),
             end: checkpointed_start.unwrap_or(0),
         };
         if is_new {
@@ -95,6 +96,7 @@ impl PartitionLog {
         }
         opening.epochs.truncate_from_end(opening.end);
         opening.epochs.truncate_from_start(log_start);
+        let state = opening.replay()?;
         let (end, epochs) = (opening.end, opening.epochs);
         let segments: BTreeMap<_, _> = opening
             .segments
@@ -132,12 +134,13 @@ impl PartitionLog {
             segments: RwLock::new(segments),
             writer: Mutex::new(Writer {
                 active,
-                producers: Producers::default(),
+                producers: state.producers,
                 next_offset: end,
                 jitter: rand::random(),
             }),
             epochs: RwLock::new(epochs),
             position: watch::Sender::new(position),
+            undecided: Mutex::new(state.undecided),
             flushed: AtomicI64::new(flushed),
             flushing: Mutex::new(()),
             flush_asked: AtomicBool::new(false),
@@ -146,9 +149,6 @@ impl PartitionLog {
             truncations: AtomicU64::new(0),
             me: me.clone(),
         });
-        if !is_new {
-            log.writer.lock().producers = log.load_producers(end)?;
-        }
         if flush_now {
             log.flush()?;
         }
@@ -156,61 +156,11 @@ impl PartitionLog {
         Ok(log)
     }
 
-    /// The producers' state at `end`: the latest snapshot that can be read, and the batches since.
-    pub(super) fn load_producers(&self, end: i64) -> StorageResult<Producers> {
-        let mut producers = Producers::default();
-        let mut from = self.segments.read().keys().next().copied().unwrap_or(0);
-        for offset in self.snapshots()?.into_iter().rev() {
-            let path = self.snapshot_path(offset);
-            if offset > end {
-                remove_if_there(&path)?;
-                continue;
-            }
-            match Producers::read_snapshot(&path) {
-                Ok(read) => {
-                    producers = read;
-                    from = offset;
-                    break;
-                }
-                // An older one does, and more batches; without any, all of them.
-                Err(error) => tracing::warn!(%error, "a producer snapshot is not used"),
-            }
-        }
-        if from >= end {
-            return Ok(producers);
-        }
-        let segments: Vec<_> = {
-            let segments = self.segments.read();
-            let first = segments
-                .range(..=from)
-                .next_back()
-                .map_or(from, |(base, _)| *base);
-            segments
-                .range(first..)
-                .map(|(_, segment)| Arc::clone(segment))
-                .collect()
-        };
-        for segment in segments {
-            let (start, _) = segment.lookup(from);
-            let mut scanner = Scanner::new(&segment, start, segment.size());
-            loop {
-                match scanner.next_header() {
-                    Ok(Some((_, header))) if header.base_offset >= from => {
-                        producers.update(&header)
-                    }
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    // Reads will tell of the damage; what the producers did after it is unknown.
-                    Err(ScanError::Damaged { position, reason }) => {
-                        tracing::warn!(file = %segment.path().display(), position, reason,
-                            "damage in the log: the producers' state may be incomplete");
-                        break;
-                    }
-                    Err(ScanError::Storage(error)) => return Err(error),
-                }
-            }
-        }
-        Ok(producers)
+    /// The producers' state at `end`.
+    pub(super) fn replay(&self, end: i64) -> StorageResult<State> {
+        let segments: Vec<_> = self.segments.read().values().map(Arc::clone).collect();
+        let segments: Vec<_> = segments.iter().map(|segment| &**segment).collect();
+        state::replay(&self.folder, &segments, end, None)
     }
 }
 
@@ -223,6 +173,8 @@ struct Opening<'a> {
     folder: &'a PathBuf,
     segments: BTreeMap<i64, Segment>,
     epochs: EpochCache,
+    /// The segments whose indexes were made anew.
+    rebuilt: BTreeSet<i64>,
     end: i64,
 }
 
@@ -259,6 +211,10 @@ impl Opening<'_> {
     fn start_at(&mut self, offset: i64, now: i64) -> StorageResult<()> {
         for segment in std::mem::take(&mut self.segments).values().rev() {
             segment.delete()?;
+        }
+        self.rebuilt.clear();
+        for snapshot in state::snapshots(self.folder)? {
+            remove_if_there(&offset_file(self.folder, snapshot, SNAPSHOT_SUFFIX))?;
         }
         self.epochs.clear();
         let segment = Segment::create(self.dir, self.folder, offset, now)?;
@@ -345,12 +301,9 @@ impl Opening<'_> {
             });
             end = Some(next);
             self.end = next;
+            self.rebuilt.insert(base);
             match result {
-                Ok(()) => {
-                    if following.is_some() {
-                        segment.seal()?;
-                    }
-                }
+                Ok(()) => {}
                 Err(ScanError::Storage(error)) => return Err(error),
                 Err(ScanError::Damaged { position, reason }) => {
                     if next < recovery_point {
@@ -370,6 +323,26 @@ impl Opening<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The producers' state; and the aborted transactions of the segments whose indexes were made
+    /// anew, with which those are whole.
+    fn replay(&mut self) -> StorageResult<State> {
+        let segments: Vec<_> = self.segments.values().collect();
+        let index_from = self.rebuilt.first().copied();
+        let mut state = state::replay(self.folder, &segments, self.end, index_from)?;
+        let active = segments.last().map(|segment| segment.base_offset());
+        for base in &self.rebuilt {
+            let Some(segment) = self.segments.get(base) else {
+                continue;
+            };
+            let aborted = state.aborted.remove(base).unwrap_or_default();
+            segment.aborted().replace(aborted);
+            if Some(*base) != active {
+                segment.seal()?;
+            }
+        }
+        Ok(state)
     }
 
     /// Deletes the segments from `base` on, which do not go on where the one before ends.
@@ -435,9 +408,14 @@ fn tidy(folder: &std::path::Path) -> StorageResult<Vec<i64>> {
             remove_if_there(&entry.path())?;
         } else if let Some(base) = offset_of(name, LOG_SUFFIX) {
             bases.push(base);
-        } else if let Some(base) = [INDEX_SUFFIX, TIME_INDEX_SUFFIX, GAPS_SUFFIX]
-            .iter()
-            .find_map(|suffix| offset_of(name, suffix))
+        } else if let Some(base) = [
+            INDEX_SUFFIX,
+            TIME_INDEX_SUFFIX,
+            GAPS_SUFFIX,
+            TXN_INDEX_SUFFIX,
+        ]
+        .iter()
+        .find_map(|suffix| offset_of(name, suffix))
         {
             indexes.push((base, entry.path()));
         }

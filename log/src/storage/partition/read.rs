@@ -99,10 +99,19 @@ impl PartitionLog {
                 min_one,
                 gaps: self.config.read().cleanup_compact,
             };
-            let result = self.read_below(wanted, position);
+            let mut result = self.read_below(wanted, position);
+            if isolation == FetchIsolation::TxnCommitted
+                && let Ok(data) = &mut result
+            {
+                match self.aborted_transactions(offset, data.next_offset) {
+                    Ok(aborted) => data.aborted = aborted,
+                    Err(error) => result = Err(error),
+                }
+            }
             // The log may have been cut off, or its beginning deleted, while it was read.
             let moved = self.truncations.load(Ordering::Acquire) != truncations
-                || (result.is_err() && offset < self.log_start_offset());
+                || (result.is_err() || isolation == FetchIsolation::TxnCommitted)
+                    && offset < self.log_start_offset();
             if !moved {
                 return result;
             }
@@ -114,6 +123,7 @@ impl PartitionLog {
             records: Bytes::new(),
             next_offset: wanted.offset,
             position,
+            aborted: Vec::new(),
         };
         if wanted.offset >= wanted.limit {
             return Ok(nothing);
@@ -129,6 +139,7 @@ impl PartitionLog {
                         records,
                         next_offset,
                         position,
+                        aborted: Vec::new(),
                     });
                 }
                 Ok(Found::Beyond { end_offset }) => {
@@ -327,7 +338,7 @@ impl PartitionLog {
         self.first_record(&segment, from, &position, |t| t >= max)
     }
 
-    fn segments_from(&self, offset: i64) -> Vec<Arc<Segment>> {
+    pub(super) fn segments_from(&self, offset: i64) -> Vec<Arc<Segment>> {
         let segments = self.segments.read();
         let first = segments
             .range(..=offset)

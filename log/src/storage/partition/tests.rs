@@ -221,7 +221,7 @@ fn what_is_not_a_valid_batch_is_refused() {
             &log,
             batch_with(1, |b| b.transactional(true).producer(1, 0, 0))
         ),
-        AppendError::Transactional
+        AppendError::TransactionNotVerified { .. }
     ));
     assert!(matches!(
         refused(&log, batch(50)),
