@@ -103,6 +103,8 @@ impl Session {
     }
 }
 
+const FINALIZED: &str = "group.version=1 metadata.version=30 transaction.version=2";
+
 fn none(code: i16, api: ApiKey, version: i16) {
     assert_eq!(
         ErrorCode::from(code),
@@ -127,7 +129,33 @@ async fn topics() {
         };
         let response = session.call(request, version).await;
         none(response.error_code, ApiKey::ApiVersions, version);
-        assert_eq!(response.api_keys.len(), ApiKey::ALL.len());
+        assert!(response.api_keys.is_sorted_by_key(|api| api.api_key));
+        let features = |found: Vec<String>| found.join(" ");
+        let finalized = features(
+            response
+                .finalized_features
+                .iter()
+                .map(|f| format!("{}={}", f.name, f.max_version_level))
+                .collect(),
+        );
+        let supported = features(
+            response
+                .supported_features
+                .iter()
+                .map(|f| format!("{}={}-{}", f.name, f.min_version, f.max_version))
+                .collect(),
+        );
+        let (expected, able) = match version {
+            0..=2 => ("", ""),
+            // Old clients cannot read a minimum of 0.
+            3 => (FINALIZED, "metadata.version=7-30"),
+            _ => (
+                FINALIZED,
+                "group.version=0-1 metadata.version=7-30 transaction.version=0-2",
+            ),
+        };
+        assert_eq!((finalized.as_str(), supported.as_str()), (expected, able));
+        assert_eq!(response.finalized_features_epoch >= 0, version >= 3);
     }
     for version in versions::<CreateTopicsRequest>() {
         session.create(&format!("created-{version}"), version).await;

@@ -47,6 +47,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> ErrorCode {
         Refusal::InvalidConfig(_) => ErrorCode::InvalidConfig,
         Refusal::InvalidRequest(_) => ErrorCode::InvalidRequest,
         Refusal::StaleBroker(_) => ErrorCode::StaleBrokerEpoch,
+        Refusal::BrokerNotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
     }
 }
 

@@ -16,7 +16,7 @@ use super::replicas::{METADATA_TOPIC, Replicas};
 use crate::config::Settings;
 use crate::controller::{
     AppliedImage, Command, Endpoint, MetadataImage, Outcome, Quorum, QuorumError, RaftQuorum,
-    RaftQuorumConfig, Refusal,
+    RaftQuorumConfig, Refusal, initial_features,
 };
 use crate::storage::{LogConfig, LogManager, LogManagerConfig};
 use crate::wire::{ErrorCode, Str};
@@ -120,6 +120,12 @@ impl Core {
             rack: self.settings.rack.clone(),
         };
         self.quorum.propose(register).await?;
+        if self.quorum.image().image.features().next().is_none() {
+            // A new cluster has all that this program can do.
+            let updates = initial_features();
+            let command = Command::UpdateFeatures { updates };
+            self.quorum.propose(command).await?;
+        }
         let follower = Arc::clone(self);
         let mut watch = self.quorum.watch();
         watch.mark_changed();

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::quotas::{self, QuotaChange};
 
-/// Highest version of the command encoding that this release writes and reads.
-pub const COMMAND_VERSION: u8 = 1;
+/// Highest version of the command encoding that this release writes and reads. Each kind of command is written
+/// in the version that brought it: 2 brought quotas, features and the unregistration of brokers.
+pub const COMMAND_VERSION: u8 = 2;
 
 /// What a configuration entry belongs to. The values are Kafka's resource types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -127,6 +129,21 @@ pub enum Command {
         /// How many ids.
         count: i32,
     },
+    /// Sets or removes client quotas, all or none.
+    AlterClientQuotas {
+        /// The changes, in order.
+        changes: Vec<QuotaChange>,
+    },
+    /// Changes the finalized levels of features, all or none; level 0 switches a feature off.
+    UpdateFeatures {
+        /// Feature and level.
+        updates: Vec<(String, i16)>,
+    },
+    /// Forgets a broker; what it led has no leader until it registers again.
+    UnregisterBroker {
+        /// Broker id.
+        id: i32,
+    },
 }
 
 const CREATE_TOPIC: u8 = 1;
@@ -136,12 +153,20 @@ const ALTER_CONFIGS: u8 = 4;
 const REGISTER_BROKER: u8 = 5;
 const SET_ENDPOINTS: u8 = 6;
 const ALLOCATE_PRODUCER_IDS: u8 = 7;
+const ALTER_CLIENT_QUOTAS: u8 = 8;
+const UPDATE_FEATURES: u8 = 9;
+const UNREGISTER_BROKER: u8 = 10;
 
 impl Command {
     /// The command's bytes in the metadata log: version, kind, fields.
     pub fn encode(&self) -> Bytes {
         let mut w = Writer::new();
-        w.u8(COMMAND_VERSION);
+        w.u8(match self {
+            Self::AlterClientQuotas { .. }
+            | Self::UpdateFeatures { .. }
+            | Self::UnregisterBroker { .. } => 2,
+            _ => 1,
+        });
         match self {
             Self::CreateTopic {
                 name,
@@ -210,6 +235,21 @@ impl Command {
                 w.i32(*broker);
                 w.i32(*count);
             }
+            Self::AlterClientQuotas { changes } => {
+                w.u8(ALTER_CLIENT_QUOTAS);
+                w.count(changes.len());
+                for change in changes {
+                    quotas::write_change(&mut w, change);
+                }
+            }
+            Self::UpdateFeatures { updates } => {
+                w.u8(UPDATE_FEATURES);
+                write_features(&mut w, updates.iter().map(|(name, level)| (name, level)));
+            }
+            Self::UnregisterBroker { id } => {
+                w.u8(UNREGISTER_BROKER);
+                w.i32(*id);
+            }
         }
         w.finish()
     }
@@ -273,6 +313,19 @@ impl Command {
                 broker: r.i32("broker id")?,
                 count: r.i32("count")?,
             },
+            ALTER_CLIENT_QUOTAS => {
+                let n = r.count("quota changes", 9)?;
+                let changes = (0..n)
+                    .map(|_| quotas::read_change(&mut r))
+                    .collect::<Result<_, _>>()?;
+                Self::AlterClientQuotas { changes }
+            }
+            UPDATE_FEATURES => Self::UpdateFeatures {
+                updates: read_features(&mut r)?,
+            },
+            UNREGISTER_BROKER => Self::UnregisterBroker {
+                id: r.i32("broker id")?,
+            },
             other => {
                 return Err(DecodeError::Invalid {
                     what: "kind",
@@ -311,6 +364,34 @@ fn read_change(r: &mut Reader) -> Result<ConfigChange, DecodeError> {
     })
 }
 
+pub(super) fn write_features<'a>(
+    w: &mut Writer,
+    features: impl ExactSizeIterator<Item = (&'a String, &'a i16)>,
+) {
+    w.count(features.len());
+    for (name, level) in features {
+        w.str(name);
+        w.i32(i32::from(*level));
+    }
+}
+
+pub(super) fn read_features<C: FromIterator<(String, i16)>>(
+    r: &mut Reader,
+) -> Result<C, DecodeError> {
+    let n = r.count("features", 8)?;
+    (0..n)
+        .map(|_| {
+            let name = r.str("feature")?;
+            let level = r.i32("feature level")?;
+            let level = i16::try_from(level).map_err(|_| DecodeError::Invalid {
+                what: "feature level",
+                value: level.to_string(),
+            })?;
+            Ok((name, level))
+        })
+        .collect()
+}
+
 pub(super) fn write_endpoints(w: &mut Writer, endpoints: &[Endpoint]) {
     w.count(endpoints.len());
     for e in endpoints {
@@ -337,6 +418,15 @@ pub(super) fn read_endpoints(r: &mut Reader) -> Result<Vec<Endpoint>, DecodeErro
 pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn any_quota_change() -> impl Strategy<Value = QuotaChange> {
+        (
+            prop::collection::btree_map("[ab]", prop::option::of("[xy]"), 1..3),
+            "[kl]",
+            prop::option::of(any::<f64>().prop_map(Into::into)),
+        )
+            .prop_map(|(entity, key, value)| QuotaChange { entity, key, value })
+    }
 
     pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         let id = (0u128..6).prop_map(Uuid::from_u128);
@@ -408,6 +498,18 @@ pub(crate) mod tests {
             }),
             (0i32..3, -1i32..2000)
                 .prop_map(|(broker, count)| Command::AllocateProducerIds { broker, count }),
+            prop::collection::vec(any_quota_change(), 0..4)
+                .prop_map(|changes| Command::AlterClientQuotas { changes }),
+            prop::collection::vec(
+                (
+                    prop::sample::select(vec!["transaction.version", "group.version", "x"]),
+                    -1i16..4
+                )
+                    .prop_map(|(name, level)| (name.to_owned(), level)),
+                0..3
+            )
+            .prop_map(|updates| Command::UpdateFeatures { updates }),
+            (2i32..4).prop_map(|id| Command::UnregisterBroker { id }),
         ]
     }
 
@@ -428,6 +530,29 @@ pub(crate) mod tests {
         fn random_bytes_never_panic(raw in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Command::decode(Bytes::from(raw));
         }
+    }
+
+    #[test]
+    fn golden_version_2() {
+        let command = Command::AlterClientQuotas {
+            changes: vec![QuotaChange {
+                entity: [("user".to_owned(), None)].into(),
+                key: "k".to_owned(),
+                value: Some(1.0.into()),
+            }],
+        };
+        let golden: &[u8] = &[
+            2, 8, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 4, b'u', b's', b'e', b'r', 0, 0, 0, 0, 1, b'k',
+            1, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(&command.encode()[..], golden);
+        let command = Command::UpdateFeatures {
+            updates: vec![("f".to_owned(), 2)],
+        };
+        let golden: &[u8] = &[2, 9, 0, 0, 0, 1, 0, 0, 0, 1, b'f', 0, 0, 0, 2];
+        assert_eq!(&command.encode()[..], golden);
+        let command = Command::UnregisterBroker { id: 3 };
+        assert_eq!(&command.encode()[..], &[2, 10, 0, 0, 0, 3]);
     }
 
     /// The bytes of version 1 are fixed: what this release wrote, every later one reads.

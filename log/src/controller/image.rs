@@ -13,11 +13,14 @@ use uuid::Uuid;
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::command::{
-    Command, ConfigChange, ConfigScope, Endpoint, read_endpoints, write_endpoints,
+    Command, ConfigChange, ConfigScope, Endpoint, read_endpoints, read_features, write_endpoints,
+    write_features,
 };
+use super::features::supported_feature;
+use super::quotas::{self, QuotaChange, Quotas};
 
-/// Version of the snapshot encoding.
-const SNAPSHOT_VERSION: u8 = 1;
+/// Version of the snapshot encoding; 2 brought features and quotas, at the end.
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// One partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +111,9 @@ pub enum Refusal {
     /// Another run of the broker registered since.
     #[error("Broker {0} was registered by another run since; this run must stop.")]
     StaleBroker(i32),
+    /// No broker has the id.
+    #[error("Broker ID {0} is not currently registered")]
+    BrokerNotRegistered(i32),
 }
 
 /// The cluster's metadata at one index of the metadata log. Cheap to clone: topics are shared.
@@ -118,6 +124,8 @@ pub struct MetadataImage {
     brokers: BTreeMap<i32, Arc<BrokerImage>>,
     configs: BTreeMap<(ConfigScope, String), Arc<BTreeMap<String, String>>>,
     next_producer_id: i64,
+    features: BTreeMap<String, i16>,
+    quotas: Arc<Quotas>,
 }
 
 impl MetadataImage {
@@ -155,6 +163,23 @@ impl MetadataImage {
         self.configs.get(&(scope, resource.to_owned()))
     }
 
+    /// The finalized features that are switched on, with their levels.
+    pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
+        self.features
+            .iter()
+            .map(|(name, level)| (name.as_str(), *level))
+    }
+
+    /// The finalized level of a feature, 0 if it is switched off.
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
+    }
+
+    /// The client quotas.
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
     /// The first producer id not handed out yet.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
@@ -190,6 +215,9 @@ impl MetadataImage {
             Command::AllocateProducerIds { broker, count } => {
                 self.allocate_producer_ids(*broker, *count)
             }
+            Command::AlterClientQuotas { changes } => Ok(self.alter_client_quotas(changes)),
+            Command::UpdateFeatures { updates } => self.update_features(updates),
+            Command::UnregisterBroker { id } => self.unregister_broker(*id),
         };
         result.unwrap_or_else(Outcome::Refused)
     }
@@ -349,17 +377,61 @@ impl MetadataImage {
                 rack: rack.cloned(),
             }),
         );
+        self.lead(id, |p| {
+            p.leader == id || (p.leader == -1 && p.isr.contains(&id))
+        });
+        Outcome::Registered { epoch }
+    }
+
+    /// Makes a broker (or nobody, -1) the leader of partitions, in a new epoch.
+    fn lead(&mut self, leader: i32, of: impl Fn(&PartitionImage) -> bool) {
         for topic in self.topics.values_mut() {
-            if topic.partitions.iter().any(|p| p.leader == id) {
+            if topic.partitions.iter().any(&of) {
                 for partition in &mut Arc::make_mut(topic).partitions {
-                    if partition.leader == id {
+                    if of(partition) {
+                        partition.leader = leader;
                         partition.leader_epoch = partition.leader_epoch.saturating_add(1);
                         partition.partition_epoch = partition.partition_epoch.saturating_add(1);
                     }
                 }
             }
         }
-        Outcome::Registered { epoch }
+    }
+
+    fn unregister_broker(&mut self, id: i32) -> Result<Outcome, Refusal> {
+        if self.brokers.remove(&id).is_none() {
+            return Err(Refusal::BrokerNotRegistered(id));
+        }
+        self.lead(-1, |p| p.leader == id);
+        Ok(Outcome::Done)
+    }
+
+    fn alter_client_quotas(&mut self, changes: &[QuotaChange]) -> Outcome {
+        let quotas = Arc::make_mut(&mut self.quotas);
+        for change in changes {
+            quotas::apply(quotas, change);
+        }
+        Outcome::Done
+    }
+
+    fn update_features(&mut self, updates: &[(String, i16)]) -> Result<Outcome, Refusal> {
+        for (name, level) in updates {
+            let supported = supported_feature(name)
+                .is_some_and(|feature| (feature.min..=feature.max).contains(level));
+            if !supported {
+                return Err(Refusal::InvalidRequest(format!(
+                    "Feature {name} has no level {level}."
+                )));
+            }
+        }
+        for (name, level) in updates {
+            if *level == 0 {
+                self.features.remove(name);
+            } else {
+                self.features.insert(name.clone(), *level);
+            }
+        }
+        Ok(Outcome::Done)
     }
 
     fn set_endpoints(
@@ -429,6 +501,8 @@ impl MetadataImage {
                 w.str(value);
             }
         }
+        write_features(&mut w, self.features.iter());
+        quotas::write_all(&mut w, &self.quotas);
         w.finish()
     }
 
@@ -496,6 +570,10 @@ impl MetadataImage {
                 .map(|_| Ok((r.str("config key")?, r.str("config value")?)))
                 .collect::<Result<_, DecodeError>>()?;
             image.configs.insert((scope, resource), Arc::new(entries));
+        }
+        if version >= 2 {
+            image.features = read_features(&mut r)?;
+            image.quotas = Arc::new(quotas::read_all(&mut r)?);
         }
         r.end()?;
         Ok(image)
@@ -589,6 +667,68 @@ mod tests {
             },
         );
         assert!(image.configs(ConfigScope::Topic, "t").is_none());
+    }
+
+    #[test]
+    fn an_unregistered_broker_leads_nothing_until_it_is_back() {
+        let mut image = MetadataImage::default();
+        register(&mut image, 0, 1);
+        image.apply(1, &create("t", 1));
+        let gone = Command::UnregisterBroker { id: 1 };
+        assert_eq!(image.apply(2, &gone), Outcome::Done);
+        assert!(image.broker(1).is_none());
+        let partitions = |image: &MetadataImage| image.topic("t").unwrap().partitions.clone();
+        assert!(partitions(&image).iter().all(|p| p.leader == -1));
+        assert_eq!(
+            image.apply(3, &gone),
+            Outcome::Refused(Refusal::BrokerNotRegistered(1))
+        );
+        register(&mut image, 4, 1);
+        assert!(
+            partitions(&image)
+                .iter()
+                .all(|p| p.leader == 1 && p.leader_epoch == 2)
+        );
+    }
+
+    #[test]
+    fn features_are_updated_all_or_none() {
+        let mut image = MetadataImage::default();
+        let mut update = |updates: &[(&str, i16)]| {
+            let updates = updates
+                .iter()
+                .map(|(name, level)| ((*name).to_owned(), *level))
+                .collect();
+            image.apply(0, &Command::UpdateFeatures { updates });
+            image
+                .features()
+                .map(|(name, level)| format!("{name}={level}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            update(&[("transaction.version", 2), ("group.version", 1)]),
+            "group.version=1 transaction.version=2"
+        );
+        assert_eq!(
+            update(&[("transaction.version", 1), ("group.version", 9)]),
+            "group.version=1 transaction.version=2"
+        );
+        assert_eq!(
+            update(&[("transaction.version", 1), ("group.version", 0)]),
+            "transaction.version=1"
+        );
+    }
+
+    /// A snapshot of version 1 ends before the features.
+    #[test]
+    fn a_snapshot_of_version_1_is_read() {
+        let mut image = MetadataImage::default();
+        register(&mut image, 0, 1);
+        let mut bytes = image.encode().to_vec();
+        bytes[0] = 1;
+        bytes.truncate(bytes.len() - 8);
+        assert_eq!(MetadataImage::decode(bytes.into()).unwrap(), image);
     }
 
     #[test]

@@ -8,12 +8,19 @@
 
 mod codec;
 mod command;
+mod features;
 mod image;
 mod quorum;
+mod quotas;
 mod raft;
 
 pub use codec::DecodeError;
 pub use command::{COMMAND_VERSION, Command, ConfigChange, ConfigScope, Endpoint};
+pub use features::{
+    GROUP_VERSION, METADATA_VERSION, SUPPORTED_FEATURES, SupportedFeature, TRANSACTION_VERSION,
+    initial_features, supported_feature,
+};
 pub use image::{BrokerImage, MetadataImage, Outcome, PartitionImage, Refusal, TopicImage};
 pub use quorum::{AppliedImage, Quorum, QuorumError};
+pub use quotas::{QuotaChange, QuotaEntity, QuotaValue, Quotas};
 pub use raft::{RaftQuorum, RaftQuorumConfig};

@@ -254,6 +254,9 @@ async fn respond<H: Handler + ?Sized>(
         && unsupported
     {
         response.error_code = ErrorCode::UnsupportedVersion.code();
+        response
+            .api_keys
+            .retain(|api| api.api_key == ApiKey::ApiVersions.key());
     }
     let frame = response_frame(&header, &response).inspect_err(|error| {
         let (api, version) = (header.api, header.version);

@@ -53,7 +53,7 @@ handlers! {
     Request::Fetch(r) => fetch::handle(core, r).await.into(),
     Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
     Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
-    Request::ApiVersions(_) => api_versions::handle().into(),
+    Request::ApiVersions(r) => api_versions::handle(core, cx, &r).into(),
     Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
     Request::DeleteTopics(r) => delete_topics::handle(core, r).await.into(),
     Request::DeleteRecords(r) => delete_records::handle(core, r).await.into(),
