@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering, f
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::storage::{AppendInfo, FetchIsolation, PartitionLog};
+use crate::storage::{AppendInfo, EpochEndOffset, FetchIsolation, LogPosition, PartitionLog};
 use crate::wire::ErrorCode;
 
 /// A partition that this broker leads.
@@ -26,6 +26,8 @@ pub(crate) struct Partition {
     /// Its log.
     pub(crate) log: Arc<PartitionLog>,
     leader_epoch: AtomicI32,
+    /// Where the log ended when the epoch began.
+    epoch_start: AtomicI64,
     has_waiters: AtomicBool,
     waiters: Mutex<HashMap<u64, Arc<FetchWaiter>>>,
     /// The last stable offset when a transaction last ended.
@@ -40,11 +42,13 @@ impl Partition {
         log: Arc<PartitionLog>,
         leader_epoch: i32,
     ) -> Self {
+        let epoch_start = AtomicI64::new(log.log_end_offset());
         Self {
             topic,
             index,
             log,
             leader_epoch: AtomicI32::new(leader_epoch),
+            epoch_start,
             has_waiters: AtomicBool::new(false),
             waiters: Mutex::default(),
             stable: AtomicI64::new(-1),
@@ -59,7 +63,54 @@ impl Partition {
 
     /// A new leadership; epochs only grow.
     pub(crate) fn set_leader_epoch(&self, epoch: i32) {
-        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
+        if epoch > self.leader_epoch() {
+            // First, so that who sees the new epoch sees where it begins.
+            self.epoch_start
+                .store(self.log.log_end_offset(), Ordering::Release);
+            self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
+        }
+    }
+
+    /// Where the log ended when this leadership began: clients may have seen all below.
+    pub(crate) fn epoch_start_offset(&self) -> i64 {
+        self.epoch_start.load(Ordering::Acquire)
+    }
+
+    /// The leader epoch of the first offset that may be read, -1 when it is not known. An empty
+    /// log begins with whatever its leader appends.
+    pub(crate) fn epoch_of_start(&self, position: &LogPosition) -> i32 {
+        if position.log_start_offset == position.log_end_offset {
+            return self.leader_epoch();
+        }
+        let epoch = self.log.epoch_for_offset(position.log_start_offset);
+        epoch.unwrap_or(-1)
+    }
+
+    /// Where a leader epoch ends. The present one lasts, also before anything is appended in it;
+    /// of one that is yet to come nothing is known.
+    pub(crate) fn end_offset_for_epoch(&self, epoch: i32) -> EpochEndOffset {
+        let leader_epoch = self.leader_epoch();
+        if epoch == leader_epoch {
+            return EpochEndOffset {
+                leader_epoch,
+                end_offset: self.log.log_end_offset(),
+            };
+        }
+        if epoch < 0 || epoch > leader_epoch {
+            return EpochEndOffset::UNKNOWN;
+        }
+        match self.log.latest_epoch() {
+            // Nothing has been appended since: it ended where the present one begins.
+            Some(latest) if epoch >= latest => EpochEndOffset {
+                leader_epoch: latest,
+                end_offset: self.epoch_start_offset(),
+            },
+            Some(_) => self.log.end_offset_for_epoch(epoch),
+            None => EpochEndOffset {
+                leader_epoch: epoch,
+                end_offset: self.epoch_start_offset(),
+            },
+        }
     }
 
     /// Checks the leader epoch that a client knows against ours; -1 knows none.

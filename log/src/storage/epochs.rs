@@ -69,10 +69,7 @@ impl EpochCache {
 
     /// Where an epoch ends, as `OffsetForLeaderEpoch` asks.
     pub(crate) fn end_offset(&self, epoch: i32, log_end_offset: i64) -> EpochEndOffset {
-        let none = EpochEndOffset {
-            leader_epoch: -1,
-            end_offset: -1,
-        };
+        let none = EpochEndOffset::UNKNOWN;
         let Some(latest) = self.latest() else {
             return none;
         };

@@ -89,6 +89,17 @@ pub struct LogPosition {
     pub state: LogState,
 }
 
+impl LogPosition {
+    /// The offset before which a reader's sight ends.
+    pub fn end(&self, isolation: FetchIsolation) -> i64 {
+        match isolation {
+            FetchIsolation::LogEnd => self.log_end_offset,
+            FetchIsolation::HighWatermark => self.high_watermark,
+            FetchIsolation::TxnCommitted => self.last_stable_offset,
+        }
+    }
+}
+
 /// Whether a log can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogState {
@@ -107,4 +118,12 @@ pub struct EpochEndOffset {
     pub leader_epoch: i32,
     /// The offset after its last record; -1 when there is none.
     pub end_offset: i64,
+}
+
+impl EpochEndOffset {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        leader_epoch: -1,
+        end_offset: -1,
+    };
 }

@@ -7,6 +7,7 @@ pub(super) mod delete_records;
 pub(super) mod delete_topics;
 pub(super) mod describe_cluster;
 pub(super) mod describe_configs;
+pub(super) mod describe_producers;
 pub(super) mod describe_topic_partitions;
 pub(super) mod fetch;
 pub(super) mod find_coordinator;
@@ -14,6 +15,7 @@ pub(super) mod incremental_alter_configs;
 pub(super) mod init_producer_id;
 pub(super) mod list_offsets;
 pub(super) mod metadata;
+pub(super) mod offset_for_leader_epoch;
 pub(super) mod produce;
 
 use std::sync::Arc;
@@ -62,6 +64,8 @@ handlers! {
     Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
     Request::IncrementalAlterConfigs(r) => incremental_alter_configs::handle(core, r).await.into(),
     Request::DescribeCluster(r) => describe_cluster::handle(core, &r).into(),
+    Request::DescribeProducers(r) => describe_producers::handle(core, r).into(),
+    Request::OffsetForLeaderEpoch(r) => offset_for_leader_epoch::handle(core, r).into(),
     Request::DescribeTopicPartitions(r) => describe_topic_partitions::handle(core, &r).into(),
     Request::FindCoordinator(r) => find_coordinator::handle(core, r).await.into(),
     Request::OffsetCommit(r) => core.groups.offset_commit(core, cx, r).await.into(),

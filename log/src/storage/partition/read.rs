@@ -87,11 +87,7 @@ impl PartitionLog {
             if offset < position.log_start_offset || offset > position.log_end_offset {
                 return Err(self.out_of_range(offset, &position));
             }
-            let limit = match isolation {
-                FetchIsolation::LogEnd => position.log_end_offset,
-                FetchIsolation::HighWatermark => position.high_watermark,
-                FetchIsolation::TxnCommitted => position.last_stable_offset,
-            };
+            let limit = position.end(isolation);
             let wanted = Wanted {
                 offset,
                 limit,
@@ -301,8 +297,18 @@ impl PartitionLog {
 
     /// The first record below the high watermark whose timestamp is not before the one given.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> StorageResult<Option<TimestampOffset>> {
+        self.offset_for_timestamp_within(timestamp, FetchIsolation::HighWatermark)
+    }
+
+    /// The first record that a reader may see whose timestamp is not before the one given.
+    pub fn offset_for_timestamp_within(
+        &self,
+        timestamp: i64,
+        isolation: FetchIsolation,
+    ) -> StorageResult<Option<TimestampOffset>> {
         self.check()?;
         let position = self.position();
+        let end = position.end(isolation);
         for segment in self.segments_from(position.log_start_offset) {
             if segment.stamps()?.max < timestamp {
                 continue;
@@ -310,7 +316,7 @@ impl PartitionLog {
             let from = segment
                 .last_offset_before_time(timestamp)
                 .map_or(0, |offset| segment.lookup(offset).0);
-            let found = self.first_record(&segment, from, &position, |t| t >= timestamp)?;
+            let found = self.first_record(&segment, from, &position, end, |t| t >= timestamp)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -320,8 +326,17 @@ impl PartitionLog {
 
     /// The first record with the largest timestamp below the high watermark.
     pub fn max_timestamp(&self) -> StorageResult<Option<TimestampOffset>> {
+        self.max_timestamp_within(FetchIsolation::HighWatermark)
+    }
+
+    /// The first record with the largest timestamp of the log, when a reader may see it.
+    pub fn max_timestamp_within(
+        &self,
+        isolation: FetchIsolation,
+    ) -> StorageResult<Option<TimestampOffset>> {
         self.check()?;
         let position = self.position();
+        let end = position.end(isolation);
         let mut best: Option<(i64, Arc<Segment>)> = None;
         for segment in self.segments_from(position.log_start_offset) {
             let max = segment.stamps()?.max;
@@ -335,7 +350,7 @@ impl PartitionLog {
         let from = segment
             .last_offset_before_time(max)
             .map_or(0, |offset| segment.lookup(offset).0);
-        self.first_record(&segment, from, &position, |t| t >= max)
+        self.first_record(&segment, from, &position, end, |t| t >= max)
     }
 
     pub(super) fn segments_from(&self, offset: i64) -> Vec<Arc<Segment>> {
@@ -355,12 +370,13 @@ impl PartitionLog {
         segment: &Segment,
         from: u64,
         position: &LogPosition,
+        end: i64,
         wanted: impl Fn(i64) -> bool,
     ) -> StorageResult<Option<TimestampOffset>> {
         let mut scanner = Scanner::new(segment, from, segment.size());
         let search = (|| -> Result<_, Failure> {
             while let Some(header) = scanner.peek()? {
-                if header.base_offset >= position.high_watermark {
+                if header.base_offset >= end {
                     return Ok(None);
                 }
                 if !wanted(header.max_timestamp) || header.last_offset() < position.log_start_offset
@@ -375,6 +391,9 @@ impl PartitionLog {
                 let records = batch.records().map_err(|e| damage(at, e.to_string()))?;
                 for record in records {
                     let record = record.map_err(|e| damage(at, e.to_string()))?;
+                    if record.offset >= end {
+                        return Ok(None);
+                    }
                     if wanted(record.timestamp) && record.offset >= position.log_start_offset {
                         return Ok(Some(TimestampOffset {
                             timestamp: record.timestamp,
