@@ -115,6 +115,54 @@ pub enum ClientError {
         /// The last error before it was given up.
         last_error: Option<Box<ClientError>>,
     },
+    /// The transaction cannot commit: abort it, then the producer may go on with the next.
+    #[error(
+        "the transaction of {transactional_id} must be aborted (then the producer may go on): {source}"
+    )]
+    AbortRequired {
+        /// `transactional.id`.
+        transactional_id: Arc<str>,
+        /// Why.
+        source: Arc<ClientError>,
+    },
+    /// Another producer runs under the same transactional id, or the transaction was taken
+    /// from this one (it lasted longer than `transaction.timeout.ms`). This one is done for.
+    #[error(
+        "the producer with transactional id {transactional_id} is fenced: another one has taken over, or its transaction timed out; close it and begin anew: {source}"
+    )]
+    ProducerFenced {
+        /// `transactional.id`.
+        transactional_id: Arc<str>,
+        /// What the broker said.
+        source: Arc<ClientError>,
+    },
+    /// The transactional producer cannot go on at all.
+    #[error(
+        "the producer with transactional id {transactional_id} cannot go on; close it: {source}"
+    )]
+    TransactionFatal {
+        /// `transactional.id`.
+        transactional_id: Arc<str>,
+        /// Why.
+        source: Arc<ClientError>,
+    },
+    /// The end of a transaction was asked for, but no answer came: it may have ended or not.
+    #[error(
+        "whether the transaction of {transactional_id} was {} is not known: call `{}` again to find out: {source}",
+        if *commit { "committed" } else { "aborted" },
+        if *commit { "commit_transaction" } else { "abort_transaction" }
+    )]
+    OutcomeUnknown {
+        /// `transactional.id`.
+        transactional_id: Arc<str>,
+        /// Whether it was to commit (else to abort).
+        commit: bool,
+        /// Why there is no answer.
+        source: Arc<ClientError>,
+    },
+    /// The record was dropped, because its transaction was aborted.
+    #[error("the record was not sent, because its transaction was aborted")]
+    TransactionAborted,
     /// The partition is not assigned to this consumer.
     #[error(
         "{partition} is not assigned to this consumer: subscribe to its topic or assign it first"
@@ -218,8 +266,46 @@ impl ClientError {
         match self {
             ClientError::Broker { code, .. } => Some(*code),
             ClientError::DeliveriesFailed { first, .. } => first.code(),
+            ClientError::AbortRequired { source, .. }
+            | ClientError::ProducerFenced { source, .. }
+            | ClientError::TransactionFatal { source, .. }
+            | ClientError::OutcomeUnknown { source, .. } => source.code(),
             _ => None,
         }
+    }
+
+    /// Whether another producer has taken this one's place: nothing it does counts any more.
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            ClientError::ProducerFenced { .. } => true,
+            ClientError::DeliveriesFailed { first, .. } => first.is_fenced(),
+            _ => false,
+        }
+    }
+
+    /// Whether aborting the transaction is the way out, after which the producer may go on.
+    pub fn is_abortable(&self) -> bool {
+        match self {
+            ClientError::AbortRequired { .. } | ClientError::TransactionAborted => true,
+            ClientError::DeliveriesFailed { first, .. } => first.is_abortable(),
+            _ => false,
+        }
+    }
+
+    /// Whether a transactional producer can only be closed.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            ClientError::ProducerFenced { .. }
+            | ClientError::TransactionFatal { .. }
+            | ClientError::Closed(_) => true,
+            ClientError::DeliveriesFailed { first, .. } => first.is_fatal(),
+            _ => false,
+        }
+    }
+
+    /// Whether a transaction may have ended or not; the same call again finds out.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, ClientError::OutcomeUnknown { .. })
     }
 
     /// Whether the same call may succeed later without a change.

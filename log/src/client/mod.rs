@@ -39,6 +39,7 @@
 mod admin;
 mod config;
 mod consumer;
+mod coordinator;
 mod core;
 mod error;
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) enum How {
     InProcess,
     Tcp,
+    /// A server that was started elsewhere.
+    Foreign,
 }
 
 pub(crate) struct Cluster {
@@ -37,6 +39,17 @@ impl Cluster {
         };
         cluster.open().await;
         cluster
+    }
+
+    /// A cluster that is there already, at this address.
+    #[allow(dead_code)]
+    pub(crate) fn foreign(address: &str) -> Self {
+        Self {
+            how: How::Foreign,
+            folder: tempfile::tempdir().unwrap(),
+            broker: Mutex::new(None),
+            address: std::sync::Mutex::new(address.to_owned()),
+        }
     }
 
     async fn open(&self) {
@@ -81,7 +94,7 @@ impl Cluster {
                 let broker = self.broker.lock().await;
                 Client::with_transport(broker.as_ref().unwrap().transport(), config)
             }
-            How::Tcp => {
+            How::Tcp | How::Foreign => {
                 let address = self.address.lock().unwrap().clone();
                 Client::connect(&address, config).await.unwrap()
             }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
+use crate::client::coordinator::{Coordinated, Coordinator};
 use crate::client::core::Core;
 use crate::client::transport::{Call, Destination, Lane};
 use crate::client::{ClientError, GroupMetadata, OffsetAndMetadata, TopicPartition};
 use crate::wire::messages::{
-    FindCoordinatorRequest, OffsetCommitRequest, OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic, OffsetFetchRequest, OffsetFetchRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetFetchRequest, OffsetFetchRequestTopic,
 };
 use crate::wire::{ApiRequest, ErrorCode, Str};
 
@@ -19,9 +18,8 @@ use crate::wire::{ApiRequest, ErrorCode, Str};
 #[derive(Debug)]
 pub(crate) struct GroupCoordinator {
     core: Arc<Core>,
-    group_id: String,
+    coordinator: Coordinator,
     lane: Lane,
-    broker: Mutex<Option<i32>>,
 }
 
 impl GroupCoordinator {
@@ -33,75 +31,24 @@ impl GroupCoordinator {
     /// In a lane of its own.
     pub(crate) fn in_lane(core: Arc<Core>, group_id: String, lane: Lane) -> Self {
         Self {
+            coordinator: Coordinator::new(core.clone(), Coordinated::Group, group_id),
             core,
-            group_id,
             lane,
-            broker: Mutex::new(None),
         }
     }
 
     pub(super) fn group_id(&self) -> &str {
-        &self.group_id
+        self.coordinator.key()
     }
 
     /// The coordinator's broker; asks if it is not known.
     pub(crate) async fn find(&self) -> Result<i32, ClientError> {
-        if let Some(broker) = *self.broker.lock() {
-            return Ok(broker);
-        }
-        let request = FindCoordinatorRequest {
-            key: Str::from(&self.group_id),
-            key_type: 0,
-            ..FindCoordinatorRequest::default()
-        };
-        // From version 4 on keys come in lists; one key needs none.
-        let call = Call::new(
-            Destination::Any,
-            request,
-            self.core.config.request_timeout_ms,
-        )
-        .at_most(3);
-        let response = self.core.exchange::<FindCoordinatorRequest>(call).await?;
-        let code = ErrorCode::from(response.error_code);
-        if code.is_error() {
-            let what = format!("find the coordinator of group {}", self.group_id);
-            return Err(ClientError::broker_said(code, what, response.error_message));
-        }
-        if !self
-            .core
-            .metadata
-            .snapshot()
-            .nodes
-            .contains_key(&response.node_id)
-        {
-            // Its address comes with the metadata.
-            self.core
-                .metadata
-                .fetch(
-                    &*self.core.transport,
-                    Some(&[]),
-                    false,
-                    self.core.config.request_timeout_ms,
-                )
-                .await?;
-        }
-        *self.broker.lock() = Some(response.node_id);
-        Ok(response.node_id)
+        self.coordinator.find().await
     }
 
     /// Looks for the coordinator anew if the error says that it is elsewhere.
     pub(crate) fn forget_if(&self, error: &ClientError) {
-        let elsewhere = match error {
-            ClientError::Broker { code, .. } => matches!(
-                code,
-                ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable
-            ),
-            ClientError::Timeout { .. } | ClientError::Connection { .. } => true,
-            _ => false,
-        };
-        if elsewhere {
-            *self.broker.lock() = None;
-        }
+        self.coordinator.forget_if(error);
     }
 
     /// Asks the coordinator once. `check` tells the answer's error, if it has one.
@@ -112,14 +59,9 @@ impl GroupCoordinator {
         request: R,
         check: impl FnOnce(&R::Response) -> Result<(), ClientError>,
     ) -> Result<R::Response, ClientError> {
-        let broker = self.find().await?;
-        let call = Call::new(Destination::Broker(broker), request.into_request(), timeout);
-        let result = self.core.exchange::<R>(call.lane(lane)).await;
-        let result = result.and_then(|response| check(&response).map(|()| response));
-        if let Err(error) = &result {
-            self.forget_if(error);
-        }
-        result
+        self.coordinator
+            .ask(lane, timeout, request, |call| call, check)
+            .await
     }
 
     /// Commits offsets as `member`.
@@ -158,7 +100,9 @@ impl GroupCoordinator {
                                         code,
                                         format!(
                                             "commit the offset of {}-{} for group {}",
-                                            topic.name, partition.partition_index, self.group_id
+                                            topic.name,
+                                            partition.partition_index,
+                                            self.group_id()
                                         ),
                                     ));
                                 }
@@ -181,7 +125,7 @@ impl GroupCoordinator {
     ) -> OffsetCommitRequest {
         let offsets: Vec<(&TopicPartition, &OffsetAndMetadata)> = offsets.iter().collect();
         OffsetCommitRequest {
-            group_id: Str::from(&self.group_id),
+            group_id: Str::from(self.group_id()),
             generation_id_or_member_epoch: member.generation_id,
             member_id: Str::from(&member.member_id),
             group_instance_id: member.group_instance_id.as_ref().map(Str::from),
@@ -230,7 +174,7 @@ impl GroupCoordinator {
                 .collect()
         });
         let request = OffsetFetchRequest {
-            group_id: Str::from(&self.group_id),
+            group_id: Str::from(self.group_id()),
             topics,
             require_stable,
             ..OffsetFetchRequest::default()
@@ -268,7 +212,7 @@ impl GroupCoordinator {
         &self,
         response: <OffsetFetchRequest as ApiRequest>::Response,
     ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, ClientError> {
-        let what = || format!("committed offsets of group {}", self.group_id);
+        let what = || format!("committed offsets of group {}", self.group_id());
         ErrorCode::from(response.error_code)
             .ok()
             .map_err(|code| ClientError::broker(code, what()))?;

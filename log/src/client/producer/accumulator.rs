@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::delivery::{BatchResult, Delivery, Written};
 use super::partitioner::{Sticky, partition_for_key};
+use super::transaction::Transactions;
 use super::{ProducerConfig, RecordRef};
 use crate::client::{ClientError, TopicPartition};
 use crate::record::{BATCH_HEADER_SIZE, BatchBuilder, Header, RecordError};
@@ -137,6 +138,8 @@ impl TopicQueue {
 #[derive(Debug)]
 pub(super) struct Accumulator {
     pub(super) config: ProducerConfig,
+    /// Of a transactional producer.
+    pub(super) transactions: Option<Arc<Transactions>>,
     topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>>>,
     used: AtomicUsize,
     /// Told when records leave the buffer.
@@ -164,9 +167,10 @@ struct Failures {
 }
 
 impl Accumulator {
-    pub(super) fn new(config: ProducerConfig) -> Self {
+    pub(super) fn new(config: ProducerConfig, transactions: Option<Arc<Transactions>>) -> Self {
         Self {
             config,
+            transactions,
             topics: RwLock::default(),
             used: AtomicUsize::new(0),
             room: Notify::new(),
@@ -190,6 +194,17 @@ impl Accumulator {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Refuses records when the producer is closed or not in a transaction.
+    pub(super) fn admit(&self) -> Result<(), ClientError> {
+        if self.is_closed() {
+            return Err(ClientError::Closed("producer"));
+        }
+        match &self.transactions {
+            Some(transactions) => transactions.admit_record(),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn topic(&self, name: &Arc<str>) -> Arc<TopicQueue> {
@@ -263,11 +278,9 @@ impl Accumulator {
         record: &RecordRef<'_>,
         size: usize,
     ) -> Result<Delivery, ClientError> {
-        let result = if self.is_closed() {
-            Err(ClientError::Closed("producer"))
-        } else {
-            self.append_reserved(topic, record, size)
-        };
+        let result = self
+            .admit()
+            .and_then(|()| self.append_reserved(topic, record, size));
         if result.is_err() {
             self.release(size);
         }
@@ -476,8 +489,11 @@ impl Accumulator {
         result: &BatchResult,
         reserved: usize,
         records: usize,
-        outcome: Result<Written, ClientError>,
+        mut outcome: Result<Written, ClientError>,
     ) {
+        if let (Err(error), Some(transactions)) = (&mut outcome, &self.transactions) {
+            *error = transactions.batch_failed(error);
+        }
         if let Err(error) = &outcome {
             let mut failures = self.failures.lock();
             failures.failed += records as u64;

@@ -73,14 +73,27 @@ config! {
         "delivery.timeout.ms" => delivery_timeout_ms: Duration = Duration::from_secs(120),
         /// How often a batch is sent again within `delivery.timeout.ms`.
         "retries" => retries: u32 = 2_147_483_647,
+        /// Makes this a transactional producer. The id stands for the place that the
+        /// producer has in the application and survives it: a second producer under the
+        /// same id fences the first and ends its open transaction.
+        "transactional.id" => transactional_id: Option<String> = None,
+        /// How long a transaction may stay open until the coordinator aborts it.
+        "transaction.timeout.ms" => transaction_timeout_ms: Duration = Duration::from_secs(60),
+    }
+    extra {
+        /// `Some(1)` holds back to the transactions of before KIP-890, whatever the brokers
+        /// can do. Not a key of Kafka's; for tests and comparisons.
+        transaction_version: Option<i16>,
     }
 }
 
 impl ProducerConfig {
     /// Whether batches carry a producer id and sequences.
     pub fn is_idempotent(&self) -> bool {
-        self.enable_idempotence
-            .unwrap_or(self.acks == Acks::All && self.max_in_flight_requests_per_connection <= 5)
+        self.transactional_id.is_some()
+            || self.enable_idempotence.unwrap_or(
+                self.acks == Acks::All && self.max_in_flight_requests_per_connection <= 5,
+            )
     }
 
     /// Refuses values that do not go together.
@@ -98,7 +111,14 @@ impl ProducerConfig {
                 "it must be 1 or more",
             ));
         }
-        if self.enable_idempotence == Some(true) {
+        if self.transactional_id.is_some() && self.enable_idempotence == Some(false) {
+            return Err(invalid(
+                "enable.idempotence",
+                "false".to_owned(),
+                "a transactional producer is idempotent; leave it out",
+            ));
+        }
+        if self.enable_idempotence == Some(true) || self.transactional_id.is_some() {
             if self.acks != Acks::All {
                 return Err(invalid(
                     "acks",

@@ -13,6 +13,8 @@ mod partitioner;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod transactional;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +30,7 @@ pub use config::{Acks, ProducerConfig};
 pub use delivery::{Delivery, RecordMetadata};
 pub use partitioner::{murmur2, partition_for_key};
 use sender::Sender;
+use transaction::Transactions;
 
 use super::ClientError;
 use super::core::{Core, after};
@@ -174,7 +177,8 @@ impl Producer {
         config.validate()?;
         // A batch must fit into a request.
         config.batch_size = config.batch_size.min(config.max_request_size);
-        let accumulator = Arc::new(Accumulator::new(config));
+        let transactions = Transactions::new(core.clone(), &config).map(Arc::new);
+        let accumulator = Arc::new(Accumulator::new(config, transactions));
         let (stop, stopped) = watch::channel(false);
         let sender = Sender::new(core.clone(), accumulator.clone(), stopped);
         let task = core.runtime()?.spawn(sender.run());
@@ -192,6 +196,7 @@ impl Producer {
     /// room in the buffer. The [`Delivery`] tells what became of it; it may be dropped.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ClientError> {
         let accumulator = &self.inner.accumulator;
+        accumulator.admit()?;
         let deadline = after(accumulator.config.max_block_ms);
         let topic = self.topic_by(&record.topic, deadline).await?;
         let reference = record.as_ref();
@@ -253,8 +258,10 @@ impl Producer {
         accumulator.take_failures()
     }
 
-    /// Flushes and stops the sender. Later sends are [`ClientError::Closed`].
+    /// Flushes and stops the sender; an open transaction is aborted. Later sends are
+    /// [`ClientError::Closed`].
     pub async fn close(&self) -> Result<(), ClientError> {
+        self.abort_if_open().await;
         self.inner.accumulator.close();
         let result = self.flush().await;
         let _ = self.inner.stop.send(true);

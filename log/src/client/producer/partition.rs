@@ -64,6 +64,8 @@ pub(super) struct Partition {
     broken: bool,
     /// The broker has written a batch of the present epoch.
     known: bool,
+    /// Whether its batches belong to transactions.
+    transactional: bool,
     /// Nothing is sent before.
     pub(super) paused_until: Option<Instant>,
     /// Whether the sender has it on its list.
@@ -71,9 +73,10 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(queue: Arc<PartitionQueue>) -> Self {
+    pub(super) fn new(queue: Arc<PartitionQueue>, transactional: bool) -> Self {
         Self {
             queue,
+            transactional,
             retries: VecDeque::new(),
             in_flight: Vec::new(),
             next_number: 0,
@@ -143,6 +146,22 @@ impl Partition {
         self.restamp().map(|()| true)
     }
 
+    /// Whether a batch of a transaction could be sequenced now. `identity` is that of the
+    /// transaction; where it is another than before, sequences begin anew. In a transaction
+    /// nothing mends a broken sequence but its abort.
+    pub(super) fn transaction_ready(&mut self, identity: Identity) -> bool {
+        if self.identity != Some(identity) {
+            if self.has_in_flight() || self.has_retries() {
+                return false;
+            }
+            self.identity = Some(identity);
+            self.next_sequence = 0;
+            self.broken = false;
+        }
+        let oldest = self.in_flight.iter().min();
+        !self.broken && (self.has_retries() || oldest.is_none_or(|n| self.next_number - n < 5))
+    }
+
     /// Whether only another producer id helps.
     pub(super) fn needs_new_id(&self, fresh: Identity) -> bool {
         self.broken
@@ -186,7 +205,8 @@ impl Partition {
         if let Some(identity) = identity {
             batch
                 .builder
-                .producer(identity.id, identity.epoch, self.next_sequence);
+                .producer(identity.id, identity.epoch, self.next_sequence)
+                .transactional(self.transactional);
         }
         match batch.builder.build() {
             Ok(bytes) => {
@@ -256,6 +276,7 @@ impl Partition {
                 self.broken = true;
             }
         }
+        let may_retry = may_retry && !(self.transactional && self.broken);
         if may_retry && (sequence_lost || error.is_retriable()) {
             self.paused_until = Some(Instant::now() + backoff);
             sealed.last_error = Some(error);

@@ -18,6 +18,7 @@ use super::accumulator::{Accumulator, Head, PartitionQueue, TopicQueue};
 use super::config::Acks;
 use super::delivery::Written;
 use super::partition::{Identity, Partition, Sealed, Verdict};
+use super::transaction::{Machine, Transactions};
 use crate::client::core::{Core, UNKNOWN_TOPIC_PATIENCE, after, backoff, millis, response_of};
 use crate::client::metadata::Cluster;
 use crate::client::transport::{Call, Destination, Lane, Reply};
@@ -54,6 +55,8 @@ pub(super) struct Sender {
     /// Topics with records that wait for the number of partitions.
     unresolved: Vec<Arc<TopicQueue>>,
     next_age_check: Instant,
+    transactions: Option<Arc<Transactions>>,
+    adding_errand: Retries,
 }
 
 /// A request with its answer.
@@ -67,6 +70,7 @@ struct Answer {
 enum Errand {
     Metadata(Result<Vec<(Arc<str>, ErrorCode)>, ClientError>),
     ProducerId(Result<Identity, ClientError>),
+    Adding(Vec<TopicPartition>, Result<(), ClientError>),
 }
 
 /// When an errand may be run again.
@@ -101,6 +105,7 @@ impl Sender {
     ) -> Self {
         Self {
             idempotent: accumulator.config.is_idempotent(),
+            transactions: accumulator.transactions.clone(),
             core,
             accumulator,
             stopped,
@@ -119,6 +124,7 @@ impl Sender {
             wanted: BTreeSet::new(),
             unresolved: Vec::new(),
             next_age_check: Instant::now() + Duration::from_secs(1),
+            adding_errand: Retries::default(),
         }
     }
 
@@ -128,6 +134,9 @@ impl Sender {
             let now = Instant::now();
             let mut next = after(Duration::from_secs(3600));
             self.expire(now, &mut next);
+            if let Some(error) = self.dropping() {
+                self.fail_everything(&error);
+            }
             while self.send_ready(now, &mut next) {}
             self.start_errands(now, &mut next);
             let stopped = *self.stopped.borrow();
@@ -160,6 +169,12 @@ impl Sender {
         self.core.transport.close_lane(self.lane);
     }
 
+    /// Why nothing that waits shall be sent, if so: its transaction will not commit.
+    fn dropping(&self) -> Option<ClientError> {
+        let transactions = self.transactions.as_ref()?;
+        transactions.with(|machine| machine.dropping())
+    }
+
     fn is_idle(&self) -> bool {
         self.active.is_empty() && self.unresolved.is_empty() && self.answers.is_empty()
     }
@@ -181,7 +196,8 @@ impl Sender {
             None => {
                 let place = self.partitions.len();
                 self.places.insert(queue.topic_partition.clone(), place);
-                self.partitions.push(Partition::new(queue));
+                self.partitions
+                    .push(Partition::new(queue, self.transactions.is_some()));
                 place
             }
         };
@@ -277,7 +293,15 @@ impl Sender {
             if limit == 1 && partition.has_in_flight() {
                 continue;
             }
-            if self.idempotent {
+            if let Some(transactions) = &self.transactions {
+                let identity = transactions.with(|machine| {
+                    let admitted = machine.admits(&queue.topic_partition);
+                    machine.identity().filter(|_| admitted)
+                });
+                if !identity.is_some_and(|identity| partition.transaction_ready(identity)) {
+                    continue;
+                }
+            } else if self.idempotent {
                 let Some(identity) = self.identity else {
                     continue;
                 };
@@ -381,6 +405,7 @@ impl Sender {
             }
         }
         let request = ProduceRequest {
+            transactional_id: self.transactions.as_ref().map(|t| Str::from(&**t.id())),
             acks: config.acks.code(),
             timeout_ms: millis(self.core.config.request_timeout_ms),
             topic_data: topics,
@@ -395,6 +420,13 @@ impl Sender {
         if without_id {
             // From version 13 on, topics have ids only.
             call = call.at_most(12);
+        }
+        if let Some(transactions) = &self.transactions {
+            // From version 12 on, writing to a partition adds it to the transaction.
+            call = match transactions.with(|machine| machine.is_version2()) {
+                true => call.at_least(12),
+                false => call.at_most(11),
+            };
         }
         *self.in_flight.entry(broker).or_default() += 1;
         let reply = self.core.transport.call(call);
@@ -503,7 +535,11 @@ impl Sender {
             self.core.config.retry_backoff_max_ms,
             sealed.attempts,
         );
-        let may_retry = !self.stopping && !expired && sealed.attempts < config.retries;
+        // Of a transaction that is given up nothing is sent again.
+        let dropped = (self.transactions.as_ref())
+            .and_then(|transactions| transactions.with(|machine| machine.dropping()));
+        let may_retry =
+            !self.stopping && !expired && dropped.is_none() && sealed.attempts < config.retries;
         tracing::debug!(%error, partition = %partition.queue.topic_partition, may_retry, "a batch was not written");
         if let Verdict::Failed(failed) = partition.failed(sealed, error, may_retry, wait) {
             let (sealed, error) = *failed;
@@ -541,6 +577,18 @@ impl Sender {
                 *next = (*next).min(at);
             }
         }
+        if let Some(transactions) = &self.transactions {
+            if self.adding_errand.may_start(now) {
+                if let Some(adding) = transactions.start_adding() {
+                    self.adding_errand.running = true;
+                    let errand = adding.map(|(added, result)| Errand::Adding(added, result));
+                    self.errands.push(errand.boxed());
+                }
+            } else if let Some(at) = self.adding_errand.not_before {
+                *next = (*next).min(at);
+            }
+            return;
+        }
         let needs_identity = self.idempotent && self.identity.is_none() && !self.active.is_empty();
         if needs_identity && !self.identity_errand.running {
             if self.identity_errand.may_start(now) {
@@ -568,6 +616,18 @@ impl Sender {
                 }
             }
             Errand::Metadata(result) => self.on_metadata(result),
+            Errand::Adding(partitions, result) => {
+                let Some(transactions) = &self.transactions else {
+                    return;
+                };
+                match transactions.finish_adding(&partitions, result) {
+                    Ok(()) => self.adding_errand.succeeded(),
+                    Err(error) => {
+                        tracing::debug!(%error, "adding partitions to the transaction again");
+                        self.adding_errand.failed(&self.core);
+                    }
+                }
+            }
         }
     }
 
@@ -626,6 +686,10 @@ impl Sender {
         self.unresolved.clear();
         for partition in &mut self.partitions {
             for sealed in partition.expire(after(Duration::MAX)) {
+                if let Some(transactions) = &self.transactions {
+                    // Whether it was written is not known.
+                    transactions.with(Machine::sequence_lost);
+                }
                 finish(&self.accumulator, sealed, Err(error.clone()));
             }
             while let Some(batch) = partition.queue.take() {

@@ -1,0 +1,107 @@
+//! The client against Apache Kafka: the same tests as against our own broker, where Java
+//! and the jars are at hand.
+//!
+//! One server serves all tests; they take turns, and each begins without topics and groups.
+
+#[path = "client_suite/admin.rs"]
+mod admin;
+#[path = "client_suite/groups.rs"]
+mod groups;
+mod kafka_support;
+#[path = "client_suite/records.rs"]
+mod records;
+#[path = "client_suite/support.rs"]
+mod support;
+#[path = "client_suite/transactions.rs"]
+mod transactions;
+
+/// Makes a test of each function.
+macro_rules! suite {
+    ($($module:ident :: $test:ident,)*) => {
+        mod apache_kafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(turn) = super::turn().await {
+                    super::$module::$test(&turn.cluster).await;
+                    turn.end().await;
+                }
+            })*
+        }
+    };
+}
+
+suite! {
+    transactions::committed_is_seen_and_aborted_is_not,
+    transactions::an_open_transaction_holds_committed_readers_back,
+    transactions::a_second_producer_fences_the_first,
+    transactions::calls_that_do_not_fit_are_refused,
+    transactions::a_failed_record_makes_the_transaction_abort,
+    transactions::many_batches_in_many_transactions,
+    transactions::offsets_commit_with_the_transaction,
+    transactions::a_copy_is_exact_whatever_crashes,
+}
+
+use std::sync::OnceLock;
+
+use kafka_support::Kafka;
+use support::Cluster;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+/// The one server, or why there is none.
+async fn server() -> Option<&'static Kafka> {
+    static SERVER: OnceCell<Result<Kafka, String>> = OnceCell::const_new();
+    let settings = [
+        ("group.consumer.min.heartbeat.interval.ms", "50"),
+        ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.min.session.timeout.ms", "500"),
+    ];
+    match SERVER.get_or_init(|| Kafka::start(&settings)).await {
+        Ok(kafka) => Some(kafka),
+        Err(reason) => {
+            static TOLD: OnceLock<()> = OnceLock::new();
+            TOLD.get_or_init(|| eprintln!("tests against Apache Kafka are skipped: {reason}"));
+            None
+        }
+    }
+}
+
+/// A test's time with the server.
+struct Turn {
+    cluster: Cluster,
+    _turn: MutexGuard<'static, ()>,
+}
+
+async fn turn() -> Option<Turn> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let kafka = server().await?;
+    let turn = TURN.lock().await;
+    let cluster = Cluster::foreign(kafka.address());
+    clean(&cluster).await;
+    Some(Turn {
+        cluster,
+        _turn: turn,
+    })
+}
+
+impl Turn {
+    async fn end(self) {
+        self.cluster.stop().await;
+    }
+}
+
+/// Deletes what an earlier test has left, which may have failed in the middle.
+async fn clean(cluster: &Cluster) {
+    let client = cluster.client().await;
+    let admin = client.admin();
+    let topics = admin.list_topics().await.unwrap();
+    let names: Vec<&str> = topics
+        .iter()
+        .filter(|t| !t.internal)
+        .map(|t| &*t.name)
+        .collect();
+    admin.delete_topics(&names).await.unwrap();
+    for group in admin.list_groups().await.unwrap() {
+        // One that still has members goes when they time out.
+        let _ = admin.delete_groups(&[&group.group_id]).await;
+    }
+}
