@@ -10,7 +10,7 @@ use futures::FutureExt;
 use super::Consumer;
 use crate::client::offsets::list_offsets;
 use crate::client::{
-    ClientError, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, TopicPartition,
+    ClientError, IsolationLevel, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, TopicPartition,
 };
 use crate::wire::ErrorCode;
 
@@ -44,6 +44,7 @@ impl Consumer {
     }
 
     /// The group's committed offsets of these partitions; those without one are absent.
+    /// Under `read_committed`, offsets that an open transaction holds are waited for.
     pub fn committed(
         &self,
         partitions: &[TopicPartition],
@@ -53,10 +54,11 @@ impl Consumer {
         let coordinator = self.coordinator.clone();
         let partitions = partitions.to_vec();
         let deadline = self.core.deadline();
+        let stable = self.config.isolation_level == IsolationLevel::ReadCommitted;
         async move {
             let coordinator = coordinator.ok_or(ClientError::NoGroup { what: "committed" })?;
             coordinator
-                .committed(Some(&partitions), false, deadline)
+                .committed(Some(&partitions), stable, deadline)
                 .await
         }
     }

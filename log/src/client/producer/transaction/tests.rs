@@ -156,35 +156,35 @@ fn a_fatal_error_is_never_left() {
 
 #[test]
 fn refusals_mean_what_they_mean_to_other_clients() {
-    use ErrorCode::*;
+    use crate::wire::ErrorCode as E;
     let of = |code| requests::severity(&refused(code), Severity::Fatal);
     for code in [
-        NotCoordinator,
-        CoordinatorLoadInProgress,
-        ConcurrentTransactions,
-        RequestTimedOut,
+        E::NotCoordinator,
+        E::CoordinatorLoadInProgress,
+        E::ConcurrentTransactions,
+        E::RequestTimedOut,
     ] {
         assert_eq!(of(code), None, "{code:?}");
     }
-    for code in [InvalidProducerEpoch, ProducerFenced] {
+    for code in [E::InvalidProducerEpoch, E::ProducerFenced] {
         assert_eq!(of(code), Some(Severity::Fenced), "{code:?}");
     }
     for code in [
-        TransactionAbortable,
-        InvalidProducerIdMapping,
-        IllegalGeneration,
-        FencedInstanceId,
+        E::TransactionAbortable,
+        E::InvalidProducerIdMapping,
+        E::IllegalGeneration,
+        E::FencedInstanceId,
     ] {
         assert_eq!(of(code), Some(Severity::Abortable), "{code:?}");
     }
     for code in [
-        InvalidTxnState,
-        TransactionalIdAuthorizationFailed,
-        InvalidRequest,
+        E::InvalidTxnState,
+        E::TransactionalIdAuthorizationFailed,
+        E::InvalidRequest,
     ] {
         assert_eq!(of(code), Some(Severity::Fatal), "{code:?}");
     }
     // An old epoch told by a leader may be that of a transaction that timed out.
-    let old = requests::severity_of_batch(&refused(InvalidProducerEpoch));
+    let old = requests::severity_of_batch(&refused(E::InvalidProducerEpoch));
     assert_eq!(old, Severity::Abortable);
 }
