@@ -1,12 +1,12 @@
-//! A broker's configuration: what a user gives, and the settings it resolves to.
+//! A broker's configuration, as a user gives it.
+//!
+//! The fields say the same as keys do; a key that is given wins, as `--override` must.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use super::catalogue::{COARSE, all_names, broker_key, topic_default};
-use super::{ConfigError, nearest_key};
-use crate::storage::LogConfig;
+use super::ConfigError;
+use super::settings::{Layers, Settings};
 
 /// What a [`Broker`](crate::broker::Broker) is started with.
 ///
@@ -66,300 +66,44 @@ impl BrokerConfig {
     /// # Errors
     /// [`ConfigError`] for an unknown key (with the nearest known one) or an invalid value.
     pub fn resolve(&self) -> Result<Settings, ConfigError> {
-        Settings::resolve(self)
-    }
-}
-
-/// A broker's settings: every key with its value, and the ones the code needs as typed fields.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The settings that were given, by broker key.
-    pub given: BTreeMap<String, String>,
-    /// The topic settings that hold where a topic sets nothing itself.
-    pub topic_defaults: LogConfig,
-    /// `node.id`.
-    pub node_id: i32,
-    /// `log.dirs`.
-    pub data_dir: PathBuf,
-    /// `listeners`, as `host:port`.
-    pub listen: Option<String>,
-    /// `advertised.listeners`, as `host:port`.
-    pub advertised: Option<String>,
-    /// `broker.rack`.
-    pub rack: Option<String>,
-    /// `auto.create.topics.enable`.
-    pub auto_create_topics: bool,
-    /// `delete.topic.enable`.
-    pub delete_topics: bool,
-    /// `num.partitions`.
-    pub num_partitions: i32,
-    /// `default.replication.factor`.
-    pub replication_factor: i16,
-    /// `fetch.max.bytes`.
-    pub fetch_max_bytes: i32,
-    /// `socket.request.max.bytes`.
-    pub request_max_bytes: i32,
-    /// `connections.max.idle.ms`.
-    pub connections_max_idle_ms: i64,
-    /// `max.connections`.
-    pub max_connections: i32,
-    /// `log.retention.check.interval.ms`.
-    pub retention_check_interval_ms: i64,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
-    /// `num.recovery.threads.per.data.dir`.
-    pub recovery_threads: i32,
-    /// `metadata.log.snapshot.records`.
-    pub snapshot_records: i32,
-    /// `group.initial.rebalance.delay.ms`.
-    pub group_initial_rebalance_delay_ms: i32,
-    /// `group.min.session.timeout.ms`.
-    pub group_min_session_timeout_ms: i32,
-    /// `group.max.session.timeout.ms`.
-    pub group_max_session_timeout_ms: i32,
-    /// `group.max.size`.
-    pub group_max_size: i32,
-    /// `offset.metadata.max.bytes`.
-    pub offset_metadata_max_bytes: i32,
-    /// `offsets.topic.num.partitions`.
-    pub offsets_topic_partitions: i32,
-    /// `offsets.topic.replication.factor`.
-    pub offsets_topic_replication_factor: i16,
-    /// `offsets.topic.segment.bytes`.
-    pub offsets_topic_segment_bytes: i32,
-    /// `offsets.retention.minutes`.
-    pub offsets_retention_minutes: i32,
-    /// `offsets.retention.check.interval.ms`.
-    pub offsets_retention_check_interval_ms: i64,
-}
-
-impl Settings {
-    fn resolve(config: &BrokerConfig) -> Result<Self, ConfigError> {
-        let mut given = BTreeMap::new();
-        let mut topic_defaults = LogConfig::default();
-        // Coarse names first, so that a finer one wins.
-        for (name, unit, fine) in COARSE {
-            if let (Some(value), Some(key)) = (config.overrides.get(*name), topic_default(fine)) {
-                let count: i64 = parse(name, value, -1, i64::MAX / unit)?;
-                let millis = if count < 0 {
-                    -1
-                } else {
-                    count.saturating_mul(*unit)
-                };
-                topic_defaults.set(key.name, &millis.to_string())?;
-                given.insert((*fine).to_owned(), millis.to_string());
-            }
-        }
-        for (name, value) in &config.overrides {
-            if COARSE.iter().any(|c| c.0 == name) {
-                continue;
-            }
-            if let Some(key) = topic_default(name) {
-                topic_defaults
-                    .set(key.name, value)
-                    .map_err(|e| invalid(name, value, &e))?;
-            } else if broker_key(name).is_none() {
-                return Err(ConfigError::UnknownKey {
-                    key: name.clone(),
-                    nearest: nearest_key(name, all_names()).map(str::to_owned),
-                });
-            }
-            given.insert(name.clone(), value.clone());
-        }
-        if !given.contains_key("node.id") {
-            given.insert("node.id".to_owned(), config.node_id.to_string());
-        }
-        let data_dir = match config.overrides.get("log.dirs") {
-            Some(dirs) if dirs.is_empty() || dirs.contains(',') => {
-                return Err(invalid(
-                    "log.dirs",
-                    dirs,
-                    &"the path of one folder is expected",
-                ));
-            }
-            Some(dir) => PathBuf::from(dir),
-            None => config.data_dir.clone(),
-        };
-        given
-            .entry("log.dirs".to_owned())
-            .or_insert_with(|| data_dir.display().to_string());
-        for (key, value) in [
-            ("listeners", &config.listen),
-            ("advertised.listeners", &config.advertised),
-        ] {
+        let mut fixed = self.overrides.clone();
+        let mut given = |key: &str, value: Option<String>| {
             if let Some(value) = value {
-                given.insert(key.to_owned(), format!("PLAINTEXT://{value}"));
+                fixed.entry(key.to_owned()).or_insert(value);
             }
-        }
-        let reader = Given { given: &given };
-        let settings = Self {
-            topic_defaults,
-            node_id: reader.number("node.id", 0, i32::MAX)?,
-            data_dir,
-            listen: reader.address("listeners")?,
-            advertised: reader.address("advertised.listeners")?,
-            rack: given.get("broker.rack").cloned(),
-            auto_create_topics: reader.boolean("auto.create.topics.enable")?,
-            delete_topics: reader.boolean("delete.topic.enable")?,
-            num_partitions: reader.number("num.partitions", 1, 100_000)?,
-            replication_factor: reader.number("default.replication.factor", 1, i16::MAX)?,
-            fetch_max_bytes: reader.number("fetch.max.bytes", 1024, i32::MAX)?,
-            request_max_bytes: reader.number("socket.request.max.bytes", 1024, i32::MAX)?,
-            connections_max_idle_ms: reader.number("connections.max.idle.ms", -1, i64::MAX)?,
-            max_connections: reader.number("max.connections", 1, i32::MAX)?,
-            retention_check_interval_ms: reader.number(
-                "log.retention.check.interval.ms",
-                1,
-                i64::MAX,
-            )?,
-            producer_id_expiration_ms: reader.number("producer.id.expiration.ms", 1, i64::MAX)?,
-            recovery_threads: reader.number("num.recovery.threads.per.data.dir", 1, 1024)?,
-            snapshot_records: reader.number("metadata.log.snapshot.records", 1, i32::MAX)?,
-            group_initial_rebalance_delay_ms: reader.number(
-                "group.initial.rebalance.delay.ms",
-                0,
-                i32::MAX,
-            )?,
-            group_min_session_timeout_ms: reader.number(
-                "group.min.session.timeout.ms",
-                1,
-                i32::MAX,
-            )?,
-            group_max_session_timeout_ms: reader.number(
-                "group.max.session.timeout.ms",
-                1,
-                i32::MAX,
-            )?,
-            group_max_size: reader.number("group.max.size", 1, i32::MAX)?,
-            offset_metadata_max_bytes: reader.number("offset.metadata.max.bytes", 0, i32::MAX)?,
-            offsets_topic_partitions: reader.number("offsets.topic.num.partitions", 1, 1000)?,
-            offsets_topic_replication_factor: reader.number(
-                "offsets.topic.replication.factor",
-                1,
-                i16::MAX,
-            )?,
-            offsets_topic_segment_bytes: reader.number(
-                "offsets.topic.segment.bytes",
-                1024,
-                i32::MAX,
-            )?,
-            offsets_retention_minutes: reader.number("offsets.retention.minutes", 1, i32::MAX)?,
-            offsets_retention_check_interval_ms: reader.number(
-                "offsets.retention.check.interval.ms",
-                1,
-                i64::MAX,
-            )?,
-            given: BTreeMap::new(),
         };
-        Ok(Self { given, ..settings })
-    }
-
-    /// The value of a broker key: what was given, or the default.
-    pub fn value(&self, key: &str) -> Option<String> {
-        if let Some(value) = self.given.get(key) {
-            return Some(value.clone());
+        if !self.overrides.contains_key("broker.id") {
+            given("node.id", Some(self.node_id.to_string()));
         }
-        match topic_default(key) {
-            Some(topic_key) => self.topic_defaults.get(topic_key.name),
-            None => broker_key(key).and_then(|k| k.default).map(str::to_owned),
+        if !self.overrides.contains_key("log.dir") {
+            given("log.dirs", Some(self.data_dir.display().to_string()));
         }
-    }
-}
-
-struct Given<'a> {
-    given: &'a BTreeMap<String, String>,
-}
-
-impl Given<'_> {
-    fn text(&self, key: &str) -> Option<&str> {
-        match self.given.get(key) {
-            Some(value) => Some(value.as_str()),
-            None => broker_key(key).and_then(|k| k.default),
-        }
-    }
-
-    fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
-        &self,
-        key: &str,
-        min: T,
-        max: T,
-    ) -> Result<T, ConfigError> {
-        parse(key, self.text(key).unwrap_or_default(), min, max)
-    }
-
-    fn boolean(&self, key: &str) -> Result<bool, ConfigError> {
-        match self
-            .text(key)
-            .map(|v| v.trim().to_ascii_lowercase())
-            .as_deref()
-        {
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            other => Err(invalid(
-                key,
-                other.unwrap_or_default(),
-                &"true or false is expected",
-            )),
-        }
-    }
-
-    /// `host:port`, with or without Kafka's `PLAINTEXT://` in front.
-    fn address(&self, key: &str) -> Result<Option<String>, ConfigError> {
-        let Some(text) = self.text(key).map(str::trim).filter(|t| !t.is_empty()) else {
-            return Ok(None);
-        };
-        let bare = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
-        let port = bare
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() || bare.contains("://") || bare.contains(',') {
-            return Err(invalid(
-                key,
-                text,
-                &"one plaintext HOST:PORT is expected, such as 127.0.0.1:9092",
-            ));
-        }
-        Ok(Some(bare.to_owned()))
-    }
-}
-
-fn parse<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
-    key: &str,
-    text: &str,
-    min: T,
-    max: T,
-) -> Result<T, ConfigError> {
-    match text.trim().parse::<T>() {
-        Ok(value) if value >= min && value <= max => Ok(value),
-        _ => Err(invalid(
-            key,
-            text,
-            &format!("a number from {min} to {max} is expected"),
-        )),
-    }
-}
-
-fn invalid(key: &str, value: &str, expected: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::InvalidValue {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        expected: expected.to_string(),
+        let plain = |address: &String| format!("PLAINTEXT://{address}");
+        given("listeners", self.listen.as_ref().map(plain));
+        given("advertised.listeners", self.advertised.as_ref().map(plain));
+        Settings::from_layers(Layers {
+            fixed,
+            ..Layers::default()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::LogConfig;
 
     #[test]
     fn the_defaults_resolve() {
         let settings = BrokerConfig::new("x").resolve().unwrap();
         assert_eq!(settings.num_partitions, 1);
         assert_eq!(settings.value("node.id").as_deref(), Some("1"));
+        assert_eq!(settings.value("log.retention.ms"), None);
         assert_eq!(
-            settings.value("log.retention.ms").as_deref(),
-            Some("604800000")
+            settings.value("log.retention.hours").as_deref(),
+            Some("168")
         );
+        assert_eq!(settings.topic_defaults, LogConfig::default());
     }
 
     #[test]
@@ -392,7 +136,12 @@ mod tests {
             ("auto.create.topics.enable", "yes"),
             ("listeners", "SSL://x:1"),
             ("listeners", "localhost"),
-            ("log.dirs", "/a,/b"),
+            ("log.dirs", "/a,/a"),
+            ("process.roles", "controller"),
+            ("remote.log.storage.system.enable", "true"),
+            ("security.inter.broker.protocol", "SSL"),
+            ("group.consumer.session.timeout.ms", "100"),
+            ("broker.id", "-2"),
             ("log.retention.ms", "x"),
         ] {
             let error = BrokerConfig::new("x")
@@ -408,11 +157,45 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique() {
-        let mut names: Vec<_> = all_names().collect();
-        let n = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), n);
+    fn a_node_has_one_id() {
+        let config = BrokerConfig::new("x").set("broker.id", "7");
+        assert_eq!(config.resolve().unwrap().node_id, 7);
+        assert_eq!(
+            config
+                .clone()
+                .set("node.id", "7")
+                .resolve()
+                .unwrap()
+                .node_id,
+            7
+        );
+        assert!(config.set("node.id", "8").resolve().is_err());
+    }
+
+    #[test]
+    fn what_is_set_at_run_time_lies_over_what_was_given() {
+        let settings = BrokerConfig::new("x")
+            .set("log.retention.hours", "1")
+            .resolve()
+            .unwrap();
+        let layer =
+            |value: &str| BTreeMap::from([("log.retention.ms".to_owned(), value.to_owned())]);
+        let cluster = settings.with_dynamic(Some(&layer("5")), None).unwrap();
+        assert_eq!(cluster.topic_defaults.retention_ms, 5);
+        let both = cluster
+            .with_dynamic(Some(&layer("5")), Some(&layer("6")))
+            .unwrap();
+        assert_eq!(both.topic_defaults.retention_ms, 6);
+        let none = both.with_dynamic(None, None).unwrap();
+        assert_eq!(none.topic_defaults.retention_ms, 3_600_000);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_said() {
+        let error = BrokerConfig::new("x")
+            .set("ssl.keystore.location", "k")
+            .resolve()
+            .unwrap_err();
+        assert!(error.to_string().contains("not there yet"), "{error}");
     }
 }

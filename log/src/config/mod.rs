@@ -7,11 +7,23 @@
 
 mod broker;
 mod catalogue;
-mod topic;
+mod describe;
+mod group;
+mod listeners;
+mod settings;
 
-pub use broker::{BrokerConfig, Settings};
-pub use catalogue::{BrokerKey, broker_key, broker_keys};
-pub use topic::{ConfigSource, DescribedConfig, describe_broker, describe_topic, topic_config};
+pub use broker::BrokerConfig;
+pub use catalogue::{BrokerKey, UpdateMode, broker_key, broker_keys, update_mode};
+pub use describe::{
+    ConfigSource, DescribedConfig, describe_broker, describe_cluster, describe_group,
+    describe_topic, topic_config,
+};
+pub use group::{GROUP_KEYS, GroupKey, GroupSettings, group_settings};
+pub use listeners::Listener;
+pub use settings::{
+    CleanerSettings, ConsumerGroupSettings, Layer, Layers, Settings, TransactionSettings,
+    check_dynamic,
+};
 
 /// A configuration that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +45,30 @@ pub enum ConfigError {
         value: String,
         /// What the key takes.
         expected: String,
+    },
+    /// The key is Kafka's, and what it asks for is not there.
+    #[error("`{key}` cannot be set: {reason}")]
+    Unsupported {
+        /// The key that was given.
+        key: String,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
+    /// The key cannot be changed at run time.
+    #[error("Cannot update these configs dynamically: [{0}]")]
+    ReadOnly(String),
+    /// The key can be changed for one broker only.
+    #[error(
+        "Cannot update these configs at default cluster level, broker id must be specified: [{0}]"
+    )]
+    PerBroker(String),
+    /// There is no such key of groups.
+    #[error("unknown group configuration `{key}`{}", suggest(nearest.as_deref()))]
+    UnknownGroupKey {
+        /// The key that was given.
+        key: String,
+        /// The known key nearest to it.
+        nearest: Option<String>,
     },
     /// A topic key that is unknown or has an invalid value.
     #[error(transparent)]

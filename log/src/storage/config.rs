@@ -3,9 +3,7 @@
 //! One table ([`LogConfig::keys`]) says what keys there are; parsing, describing and the defaults
 //! all go through it, so that a key cannot be accepted and then not be described.
 
-use std::fmt;
-use std::str::FromStr;
-
+use super::topic_keys::{ConfigKey, KEYS};
 use crate::record::{Compression, TimestampType};
 
 /// A setting that is not understood.
@@ -29,46 +27,9 @@ pub enum LogConfigError {
         /// What the key takes.
         expected: String,
     },
-}
-
-/// The type of a setting, as `DescribeConfigs` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigType {
-    /// `true` or `false`.
-    Boolean,
-    /// A word.
-    String,
-    /// A 32-bit number.
-    Int,
-    /// A 64-bit number.
-    Long,
-    /// A fraction.
-    Double,
-    /// Words, separated by commas.
-    List,
-}
-
-/// A key of [`LogConfig`].
-pub struct ConfigKey {
-    /// Kafka's name of the topic setting.
-    pub name: &'static str,
-    /// The broker setting whose value is the default of the topic's (`log.retention.ms`, …).
-    pub broker_name: &'static str,
-    /// What values it takes.
-    pub kind: ConfigType,
-    /// What it does.
-    pub doc: &'static str,
-    get: fn(&LogConfig) -> String,
-    set: fn(&mut LogConfig, &str) -> Result<(), String>,
-}
-
-impl fmt::Debug for ConfigKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigKey")
-            .field("name", &self.name)
-            .field("kind", &self.kind)
-            .finish()
-    }
+    /// Two settings do not go together.
+    #[error("{0}")]
+    Conflict(String),
 }
 
 /// The settings of a topic's logs.
@@ -132,6 +93,28 @@ pub struct LogConfig {
     pub min_insync_replicas: i32,
     /// `unclean.leader.election.enable`: whether a replica out of sync may become leader.
     pub unclean_leader_election_enable: bool,
+    /// `compression.gzip.level`: how hard gzip tries where batches are compressed anew.
+    pub compression_gzip_level: i32,
+    /// `compression.lz4.level`: how hard lz4 tries where batches are compressed anew.
+    pub compression_lz4_level: i32,
+    /// `compression.zstd.level`: how hard zstd tries where batches are compressed anew.
+    pub compression_zstd_level: i32,
+    /// `preallocate`.
+    pub preallocate: bool,
+    /// `remote.storage.enable`; always false, as there is no tiered storage.
+    pub remote_storage_enable: bool,
+    /// `remote.log.copy.disable`.
+    pub remote_log_copy_disable: bool,
+    /// `remote.log.delete.on.disable`.
+    pub remote_log_delete_on_disable: bool,
+    /// `local.retention.bytes`.
+    pub local_retention_bytes: i64,
+    /// `local.retention.ms`.
+    pub local_retention_ms: i64,
+    /// `leader.replication.throttled.replicas`.
+    pub leader_throttled_replicas: String,
+    /// `follower.replication.throttled.replicas`.
+    pub follower_throttled_replicas: String,
 }
 
 impl Default for LogConfig {
@@ -160,279 +143,20 @@ impl Default for LogConfig {
             max_compaction_lag_ms: i64::MAX,
             min_insync_replicas: 1,
             unclean_leader_election_enable: false,
+            compression_gzip_level: -1,
+            compression_lz4_level: 9,
+            compression_zstd_level: 3,
+            preallocate: false,
+            remote_storage_enable: false,
+            remote_log_copy_disable: false,
+            remote_log_delete_on_disable: false,
+            local_retention_bytes: -2,
+            local_retention_ms: -2,
+            leader_throttled_replicas: String::new(),
+            follower_throttled_replicas: String::new(),
         }
     }
 }
-
-fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
-    text: &str,
-    min: T,
-    max: T,
-) -> Result<T, String> {
-    match text.trim().parse::<T>() {
-        Ok(value) if value >= min && value <= max => Ok(value),
-        _ => Err(format!("a number from {min} to {max} is expected")),
-    }
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("true or false is expected".to_owned()),
-    }
-}
-
-macro_rules! number_key {
-    ($name:literal, $broker:literal, $kind:ident, $field:ident, $min:expr, $max:expr, $doc:literal) => {
-        ConfigKey {
-            name: $name,
-            broker_name: $broker,
-            kind: ConfigType::$kind,
-            doc: $doc,
-            get: |c| c.$field.to_string(),
-            set: |c, text| {
-                c.$field = number(text, $min, $max)?;
-                Ok(())
-            },
-        }
-    };
-}
-
-static KEYS: &[ConfigKey] = &[
-    ConfigKey {
-        name: "cleanup.policy",
-        broker_name: "log.cleanup.policy",
-        kind: ConfigType::List,
-        doc: "What becomes of old records: delete (by time and size), compact (the last of each key stays), or both.",
-        get: |c| match (c.cleanup_delete, c.cleanup_compact) {
-            (true, true) => "compact,delete".to_owned(),
-            (false, true) => "compact".to_owned(),
-            (true, false) => "delete".to_owned(),
-            (false, false) => String::new(),
-        },
-        set: |c, text| {
-            let (mut delete, mut compact) = (false, false);
-            for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-                match word {
-                    "delete" => delete = true,
-                    "compact" => compact = true,
-                    _ => return Err("delete, compact, or compact,delete is expected".to_owned()),
-                }
-            }
-            (c.cleanup_delete, c.cleanup_compact) = (delete, compact);
-            Ok(())
-        },
-    },
-    ConfigKey {
-        name: "compression.type",
-        broker_name: "compression.type",
-        kind: ConfigType::String,
-        doc: "The codec that batches are stored with; producer keeps the one they came with.",
-        get: |c| c.compression_type.clone(),
-        set: |c, text| {
-            let text = text.trim().to_ascii_lowercase();
-            if !matches!(
-                text.as_str(),
-                "producer" | "uncompressed" | "gzip" | "snappy" | "lz4" | "zstd"
-            ) {
-                return Err(
-                    "producer, uncompressed, gzip, snappy, lz4 or zstd is expected".to_owned(),
-                );
-            }
-            c.compression_type = text;
-            Ok(())
-        },
-    },
-    number_key!(
-        "delete.retention.ms",
-        "log.cleaner.delete.retention.ms",
-        Long,
-        delete_retention_ms,
-        0,
-        i64::MAX,
-        "How long compaction keeps tombstones."
-    ),
-    number_key!(
-        "file.delete.delay.ms",
-        "log.segment.delete.delay.ms",
-        Long,
-        file_delete_delay_ms,
-        0,
-        i64::MAX,
-        "How long a deleted file stays on disk. Not needed here: an open file lives on until its readers are done."
-    ),
-    number_key!(
-        "flush.messages",
-        "log.flush.interval.messages",
-        Long,
-        flush_messages,
-        1,
-        i64::MAX,
-        "fsync after so many records. With 1, a record is acknowledged and read only once it is on disk."
-    ),
-    number_key!(
-        "flush.ms",
-        "log.flush.interval.ms",
-        Long,
-        flush_ms,
-        0,
-        i64::MAX,
-        "fsync records that have waited this long."
-    ),
-    number_key!(
-        "index.interval.bytes",
-        "log.index.interval.bytes",
-        Int,
-        index_interval_bytes,
-        0,
-        i32::MAX as u32,
-        "An entry goes into the offset index every so many bytes."
-    ),
-    number_key!(
-        "max.compaction.lag.ms",
-        "log.cleaner.max.compaction.lag.ms",
-        Long,
-        max_compaction_lag_ms,
-        1,
-        i64::MAX,
-        "The longest a record stays out of compaction."
-    ),
-    number_key!(
-        "max.message.bytes",
-        "message.max.bytes",
-        Int,
-        max_message_bytes,
-        0,
-        i32::MAX as u32,
-        "The largest record batch, after compression."
-    ),
-    number_key!(
-        "message.timestamp.after.max.ms",
-        "log.message.timestamp.after.max.ms",
-        Long,
-        message_timestamp_after_max_ms,
-        0,
-        i64::MAX,
-        "How far a record's timestamp may lie after the broker's clock."
-    ),
-    number_key!(
-        "message.timestamp.before.max.ms",
-        "log.message.timestamp.before.max.ms",
-        Long,
-        message_timestamp_before_max_ms,
-        0,
-        i64::MAX,
-        "How far a record's timestamp may lie before the broker's clock."
-    ),
-    ConfigKey {
-        name: "message.timestamp.type",
-        broker_name: "log.message.timestamp.type",
-        kind: ConfigType::String,
-        doc: "Whose clock stamps the records: the producer's (CreateTime) or the broker's (LogAppendTime).",
-        get: |c| c.message_timestamp_type.to_string(),
-        set: |c, text| {
-            c.message_timestamp_type = match text.trim() {
-                "CreateTime" => TimestampType::CreateTime,
-                "LogAppendTime" => TimestampType::LogAppendTime,
-                _ => return Err("CreateTime or LogAppendTime is expected".to_owned()),
-            };
-            Ok(())
-        },
-    },
-    number_key!(
-        "min.cleanable.dirty.ratio",
-        "log.cleaner.min.cleanable.ratio",
-        Double,
-        min_cleanable_dirty_ratio,
-        0.0,
-        1.0,
-        "The share of records not yet compacted at which a log is compacted."
-    ),
-    number_key!(
-        "min.compaction.lag.ms",
-        "log.cleaner.min.compaction.lag.ms",
-        Long,
-        min_compaction_lag_ms,
-        0,
-        i64::MAX,
-        "The least time a record stays out of compaction."
-    ),
-    number_key!(
-        "min.insync.replicas",
-        "min.insync.replicas",
-        Int,
-        min_insync_replicas,
-        1,
-        i32::MAX,
-        "The fewest in-sync replicas with which acks=all succeeds; never more than the topic has."
-    ),
-    number_key!(
-        "retention.bytes",
-        "log.retention.bytes",
-        Long,
-        retention_bytes,
-        -1,
-        i64::MAX,
-        "The oldest segments of a partition larger than this are deleted; -1 keeps them."
-    ),
-    number_key!(
-        "retention.ms",
-        "log.retention.ms",
-        Long,
-        retention_ms,
-        -1,
-        i64::MAX,
-        "Segments whose newest record is older than this are deleted; -1 keeps them."
-    ),
-    number_key!(
-        "segment.bytes",
-        "log.segment.bytes",
-        Int,
-        segment_bytes,
-        14,
-        i32::MAX as u32,
-        "The size at which a new segment file begins."
-    ),
-    number_key!(
-        "segment.index.bytes",
-        "log.index.size.max.bytes",
-        Int,
-        segment_index_bytes,
-        24,
-        i32::MAX as u32,
-        "The size of an index at which a new segment begins."
-    ),
-    number_key!(
-        "segment.jitter.ms",
-        "log.roll.jitter.ms",
-        Long,
-        segment_jitter_ms,
-        0,
-        i64::MAX,
-        "At most so much is taken off segment.ms, so that partitions do not all roll at once."
-    ),
-    number_key!(
-        "segment.ms",
-        "log.roll.ms",
-        Long,
-        segment_ms,
-        1,
-        i64::MAX,
-        "The age at which a new segment begins, though the old one is not full."
-    ),
-    ConfigKey {
-        name: "unclean.leader.election.enable",
-        broker_name: "unclean.leader.election.enable",
-        kind: ConfigType::Boolean,
-        doc: "Whether a replica that is out of sync may become leader, losing records.",
-        get: |c| c.unclean_leader_election_enable.to_string(),
-        set: |c, text| {
-            c.unclean_leader_election_enable = boolean(text)?;
-            Ok(())
-        },
-    },
-];
 
 impl LogConfig {
     /// Every key there is, in alphabetical order.
@@ -483,6 +207,35 @@ impl LogConfig {
             .map(|key| (key.get)(self))
     }
 
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// [`LogConfigError::Conflict`], in Kafka's words where Kafka has words for it.
+    pub fn check(&self) -> Result<(), LogConfigError> {
+        let conflict = |text: String| Err(LogConfigError::Conflict(text));
+        if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
+            return conflict(format!(
+                "conflict topic config setting min.compaction.lag.ms ({}) > max.compaction.lag.ms ({})",
+                self.min_compaction_lag_ms, self.max_compaction_lag_ms
+            ));
+        }
+        if self.local_retention_ms != -2 && longer(self.local_retention_ms, self.retention_ms) {
+            return conflict(format!(
+                "Invalid value {} for local.retention.ms: it must not be more than retention.ms ({}).",
+                self.local_retention_ms, self.retention_ms
+            ));
+        }
+        if self.local_retention_bytes != -2
+            && longer(self.local_retention_bytes, self.retention_bytes)
+        {
+            return conflict(format!(
+                "Invalid value {} for local.retention.bytes: it must not be more than retention.bytes ({}).",
+                self.local_retention_bytes, self.retention_bytes
+            ));
+        }
+        Ok(())
+    }
+
     /// The codec that batches are stored with; `None` keeps the producer's.
     pub fn codec(&self) -> Option<Compression> {
         match self.compression_type.as_str() {
@@ -496,6 +249,11 @@ impl LogConfig {
     pub fn flush_before_ack(&self) -> bool {
         self.flush_messages <= 1
     }
+}
+
+/// Whether a limit reaches further than another; -1 has no end.
+fn longer(limit: i64, than: i64) -> bool {
+    than != -1 && (limit == -1 || limit > than)
 }
 
 #[cfg(test)]
@@ -534,6 +292,27 @@ mod tests {
                 .to_string()
                 .ends_with("\"qqqq\"")
         );
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_refused() {
+        let with = |pairs: [(&str, &str); 2]| LogConfig::default().with(pairs).unwrap().check();
+        let lags = [
+            ("min.compaction.lag.ms", "9"),
+            ("max.compaction.lag.ms", "8"),
+        ];
+        assert!(
+            with(lags)
+                .unwrap_err()
+                .to_string()
+                .contains("(9) > max.compaction.lag.ms (8)")
+        );
+        assert!(with([("local.retention.ms", "9"), ("retention.ms", "8")]).is_err());
+        assert!(with([("local.retention.ms", "9"), ("retention.ms", "-1")]).is_ok());
+        assert!(with([("local.retention.ms", "-1"), ("retention.ms", "8")]).is_err());
+        assert!(LogConfig::default().check().is_ok());
+        let tiered = LogConfig::default().with([("remote.storage.enable", "true")]);
+        assert!(tiered.unwrap_err().to_string().contains("Tiered"));
     }
 
     #[test]

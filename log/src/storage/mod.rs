@@ -47,15 +47,19 @@ mod producers;
 mod properties;
 mod scan;
 mod segment;
+mod setting;
+mod topic_keys;
 mod txn_index;
 mod types;
 
-pub use config::{ConfigKey, ConfigType, LogConfig, LogConfigError};
+pub use config::{LogConfig, LogConfigError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};
 pub use marker::{Marker, TxnOutcome};
 pub use partition::PartitionLog;
 pub use producers::{OngoingTransaction, ProducerSnapshot, Verification, VerificationGuard};
+pub use setting::{ConfigType, Valid};
+pub use topic_keys::ConfigKey;
 pub use txn_index::AbortedTxn;
 pub use types::{
     AppendInfo, AppendOrigin, EpochEndOffset, FetchData, FetchIsolation, LogPosition, LogState,
