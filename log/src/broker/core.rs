@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -13,19 +14,16 @@ use super::error::BrokerError;
 use super::groups::Groups;
 use super::producer_ids::ProducerIds;
 use super::replicas::{METADATA_TOPIC, Replicas};
-use crate::config::Settings;
+use crate::config::{Layer, Listener, Settings};
 use crate::controller::{
-    AppliedImage, Command, Endpoint, MetadataImage, Outcome, Quorum, QuorumError, RaftQuorum,
-    RaftQuorumConfig, Refusal, initial_features,
+    AppliedImage, Command, ConfigScope, Endpoint, MetadataImage, Outcome, Quorum, QuorumError,
+    RaftQuorum, RaftQuorumConfig, Refusal, initial_features,
 };
 use crate::storage::{LogConfig, LogManager, LogManagerConfig};
 use crate::wire::{ErrorCode, Str};
 
 /// The topic id of the metadata log: Kafka's.
 const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
-
-/// How often the recovery points are written down.
-const CHECKPOINT_INTERVAL_MS: i64 = 60_000;
 
 /// What a handler knows of the request besides its fields.
 #[derive(Debug, Clone)]
@@ -36,12 +34,17 @@ pub(crate) struct Context {
     pub(crate) client_id: Str,
     /// Where it comes from, as Kafka writes it: `/127.0.0.1`.
     pub(crate) client_host: Str,
+    /// The listener it came in by; empty in process.
+    pub(crate) listener: Str,
 }
 
 /// The broker's shared parts.
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// The settings as they were given at the start; [`live`](Self::live) has those that hold now.
     pub(crate) settings: Settings,
+    live: RwLock<Arc<Settings>>,
+    endpoints: Mutex<Vec<Endpoint>>,
     pub(crate) cluster_id: String,
     pub(crate) logs: Arc<LogManager>,
     pub(crate) quorum: RaftQuorum,
@@ -103,6 +106,8 @@ impl Core {
             closed: AtomicBool::new(false),
             logs,
             quorum,
+            live: RwLock::new(Arc::new(settings.clone())),
+            endpoints: Mutex::default(),
             settings,
         });
         if let Err(e) = core.join().await {
@@ -148,7 +153,8 @@ impl Core {
     async fn reconcile(self: &Arc<Self>, image: AppliedImage) {
         let core = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            core.replicas.reconcile(&image, &core.settings, now());
+            let settings = core.refresh(&image.image);
+            core.replicas.reconcile(&image, &settings, now());
             core.groups.metadata_changed(&core, &image.image);
             core.replicas.publish_applied(image.end);
         });
@@ -167,6 +173,41 @@ impl Core {
         Ok(outcome)
     }
 
+    /// The settings that hold now: those given at the start, under what was set at run time.
+    pub(crate) fn live(&self) -> Arc<Settings> {
+        Arc::clone(&self.live.read())
+    }
+
+    /// Takes over what the metadata set at run time. What does not resolve is left as it was, and
+    /// told: it was checked when it was set, so that only another release can have written it.
+    fn refresh(&self, image: &MetadataImage) -> Arc<Settings> {
+        let id = self.settings.node_id.to_string();
+        let cluster = image.configs(ConfigScope::Broker, "");
+        let broker = image.configs(ConfigScope::Broker, &id);
+        let now = self.live();
+        let same = |layer: &Layer, set: Option<&Arc<Layer>>| match set {
+            Some(set) => *layer == **set,
+            None => layer.is_empty(),
+        };
+        if same(&now.layers.cluster, cluster) && same(&now.layers.broker, broker) {
+            return now;
+        }
+        match self
+            .settings
+            .with_dynamic(cluster.map(|l| &**l), broker.map(|l| &**l))
+        {
+            Ok(new) => {
+                let new = Arc::new(new);
+                *self.live.write() = Arc::clone(&new);
+                new
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "stored broker settings are ignored");
+                now
+            }
+        }
+    }
+
     /// The newest metadata.
     pub(crate) fn image(&self) -> Arc<MetadataImage> {
         self.quorum.image().image
@@ -177,39 +218,54 @@ impl Core {
         self.settings.node_id
     }
 
-    /// Host and port that clients are told for a broker.
+    /// Host and port of a broker's first listener.
     pub(crate) fn endpoint(image: &MetadataImage, broker: i32) -> (Str, i32) {
-        match image.broker(broker).and_then(|b| b.endpoints.first()) {
+        Self::endpoint_on(image, broker, "")
+    }
+
+    /// Host and port that clients of a listener are told for a broker.
+    pub(crate) fn endpoint_on(image: &MetadataImage, broker: i32, listener: &str) -> (Str, i32) {
+        let endpoints = image.broker(broker).map(|b| b.endpoints.as_slice());
+        let endpoints = endpoints.unwrap_or_default();
+        let same = endpoints.iter().find(|e| e.name == listener);
+        match same.or_else(|| endpoints.first()) {
             Some(e) => (Str::from(e.host.as_str()), i32::from(e.port)),
             // In process only: a client over the wire never gets to see this.
             None => (Str::from_static("localhost"), 0),
         }
     }
 
-    /// Tells the cluster where this broker listens.
-    pub(crate) async fn announce(&self, bound: SocketAddr) -> Result<(), BrokerError> {
-        let (host, port) = match &self.settings.advertised {
-            Some(address) => match address.rsplit_once(':') {
-                Some((host, port)) => (
-                    host.to_owned(),
-                    port.parse()
-                        .ok()
-                        .filter(|p| *p != 0)
-                        .unwrap_or(bound.port()),
-                ),
-                None => (address.clone(), bound.port()),
-            },
-            None if bound.ip().is_unspecified() => (host_name(), bound.port()),
-            None => (bound.ip().to_string(), bound.port()),
+    /// Tells the cluster where a listener of this broker is reached.
+    pub(crate) async fn announce(
+        &self,
+        listener: &Listener,
+        bound: SocketAddr,
+    ) -> Result<(), BrokerError> {
+        let advertised = &self.settings.advertised;
+        let advertised = advertised.iter().find(|a| a.name == listener.name);
+        let host = match advertised.map(|a| a.host.as_str()) {
+            Some(host) if !host.is_empty() => host.to_owned(),
+            _ if bound.ip().is_unspecified() => host_name(),
+            _ => bound.ip().to_string(),
+        };
+        let port = advertised.map(|a| a.port).filter(|port| *port != 0);
+        let endpoint = Endpoint {
+            name: listener.name.clone(),
+            host,
+            port: port.unwrap_or(bound.port()),
+        };
+        let endpoints = {
+            let mut all = self.endpoints.lock();
+            match all.iter_mut().find(|e| e.name == endpoint.name) {
+                Some(same) => *same = endpoint,
+                None => all.push(endpoint),
+            }
+            all.clone()
         };
         let command = Command::SetEndpoints {
             id: self.settings.node_id,
             incarnation: self.incarnation,
-            endpoints: vec![Endpoint {
-                name: "PLAINTEXT".to_owned(),
-                host,
-                port,
-            }],
+            endpoints,
         };
         match self.propose(command).await {
             Ok(_) => Ok(()),
@@ -238,14 +294,14 @@ async fn open_logs(
     cluster_id: Option<String>,
 ) -> Result<Arc<LogManager>, BrokerError> {
     let config = LogManagerConfig {
-        dirs: vec![settings.data_dir.clone()],
+        dirs: settings.log_dirs.clone(),
         cluster_id,
         node_id: settings.node_id,
         defaults: settings.topic_defaults.clone(),
         topics: std::collections::BTreeMap::from([(METADATA_TOPIC.to_owned(), metadata_config())]),
         producer_id_expiration_ms: settings.producer_id_expiration_ms,
         retention_check_interval_ms: settings.retention_check_interval_ms,
-        checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS,
+        checkpoint_interval_ms: settings.checkpoint_interval_ms,
         recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
     };
     let opened = tokio::task::spawn_blocking(move || LogManager::open(config, now())).await;

@@ -23,10 +23,12 @@
 //! the user's; shutting down and dropping are safe inside of any runtime and outside.
 
 mod codes;
+mod configs;
 mod core;
 mod error;
 mod groups;
 mod handlers;
+mod loggers;
 mod partition;
 mod producer_ids;
 mod replicas;
@@ -45,9 +47,11 @@ use tokio::task::JoinHandle;
 
 use self::core::{Core, now};
 pub use self::error::BrokerError;
+pub use self::loggers::{LOG_LEVELS, Loggers, ROOT_LOGGER, install_loggers};
 use self::transport::InProcess;
 use crate::client::Transport;
 pub use crate::config::BrokerConfig;
+use crate::config::Listener;
 use crate::storage::StorageError;
 
 /// How long open tasks may take when the broker stops.
@@ -60,8 +64,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Broker {
     core: Arc<Core>,
     runtime: Mutex<Option<Runtime>>,
-    listeners: Mutex<Vec<JoinHandle<()>>>,
+    listeners: Mutex<Vec<Listening>>,
     stop: watch::Sender<bool>,
+}
+
+/// An open listener.
+struct Listening {
+    name: String,
+    bound: SocketAddr,
+    task: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -87,7 +98,7 @@ impl Broker {
             .enable_all()
             .build()
             .map_err(BrokerError::Runtime)?;
-        let listen = settings.listen.clone();
+        let listeners = settings.listeners.clone();
         // If the caller gives up, the guard still stops the runtime outside of his own.
         let mut guard = RuntimeGuard(Some(runtime));
         let handle = guard.handle()?;
@@ -105,11 +116,11 @@ impl Broker {
             Arc::clone(&broker.core),
             broker.stop.subscribe(),
         ));
-        if let Some(address) = listen
-            && let Err(e) = broker.listen(&address).await
-        {
-            broker.shutdown().await;
-            return Err(e);
+        for listener in listeners {
+            if let Err(e) = broker.open(listener).await {
+                broker.shutdown().await;
+                return Err(e);
+            }
         }
         Ok(broker)
     }
@@ -120,14 +131,32 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Listen`] if the address cannot be bound.
     pub async fn listen(&self, address: &str) -> Result<SocketAddr, BrokerError> {
+        let mut bound = None;
+        for listener in Listener::parse(address)? {
+            bound = Some(self.open(listener).await?);
+        }
+        bound.ok_or_else(|| BrokerError::Listen {
+            address: address.to_owned(),
+            reason: "an address (HOST:PORT) is expected".to_owned(),
+        })
+    }
+
+    /// Where the broker accepts connections, by the listeners' names.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let listeners = self.listeners.lock();
+        let shown = listeners.iter().map(|l| (l.name.clone(), l.bound));
+        shown.collect()
+    }
+
+    async fn open(&self, listener: Listener) -> Result<SocketAddr, BrokerError> {
         let handle = self.core.runtime.clone();
         let (core, stop) = (Arc::clone(&self.core), self.stop.subscribe());
-        let address = address.to_owned();
+        let name = listener.name.clone();
         let started = handle
-            .spawn(async move { server::listen(core, &address, stop).await })
+            .spawn(async move { server::listen(core, &listener, stop).await })
             .await;
         let (bound, task) = started.map_err(|_| BrokerError::ShutDown)??;
-        self.listeners.lock().push(task);
+        self.listeners.lock().push(Listening { name, bound, task });
         Ok(bound)
     }
 
@@ -185,7 +214,7 @@ impl Broker {
         let core = Arc::clone(&self.core);
         async move {
             for listener in listeners {
-                let _ = tokio::time::timeout(STOP_TIMEOUT, listener).await;
+                let _ = tokio::time::timeout(STOP_TIMEOUT, listener.task).await;
             }
             core.close().await;
         }

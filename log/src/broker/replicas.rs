@@ -52,6 +52,7 @@ impl TopicReplicas {
 pub(crate) struct Registry {
     by_name: HashMap<Arc<str>, Arc<TopicReplicas>>,
     by_id: HashMap<Uuid, Arc<TopicReplicas>>,
+    settings: Option<Arc<Settings>>,
 }
 
 impl Registry {
@@ -124,7 +125,7 @@ impl Replicas {
     }
 
     /// Opens, creates, updates and deletes logs as the metadata say. Blocks on the disk.
-    pub(crate) fn reconcile(&self, to: &AppliedImage, settings: &Settings, now: i64) {
+    pub(crate) fn reconcile(&self, to: &AppliedImage, settings: &Arc<Settings>, now: i64) {
         let _one_at_a_time = self.reconciling.lock();
         if to.end < *self.applied.borrow() {
             return;
@@ -135,12 +136,21 @@ impl Replicas {
                 self.delete(topic);
             }
         }
-        let mut new = Registry::default();
+        let mut new = Registry {
+            settings: Some(Arc::clone(settings)),
+            ..Registry::default()
+        };
+        // Topics take the broker's settings where they have none of their own.
+        let same_settings = old
+            .settings
+            .as_ref()
+            .is_some_and(|s| Arc::ptr_eq(s, settings));
         for topic in to.image.topics() {
             let overrides = to.image.configs(ConfigScope::Topic, &topic.name);
             let replicas = match old.topic_by_id(topic.id) {
                 Some(same)
-                    if Arc::ptr_eq(&same.image, topic)
+                    if same_settings
+                        && Arc::ptr_eq(&same.image, topic)
                         && same.overrides.as_ref().map(Arc::as_ptr)
                             == overrides.map(Arc::as_ptr) =>
                 {

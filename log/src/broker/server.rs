@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::core::{Context, Core};
 use super::error::BrokerError;
 use super::handlers;
+use crate::config::Listener;
 use crate::net::{Handler, Limits, serve};
 use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
 
@@ -20,6 +21,7 @@ use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
 #[derive(Debug)]
 struct Server {
     core: Arc<Core>,
+    listener: Str,
 }
 
 #[async_trait]
@@ -39,6 +41,7 @@ impl Handler for Server {
             version: header.version,
             client_id: header.client_id.clone().unwrap_or_default(),
             client_host: Str::from(format!("/{}", peer.ip())),
+            listener: self.listener.clone(),
         };
         let response = handlers::handle(&self.core, &cx, request).await;
         response.filter(|_| !silent)
@@ -48,11 +51,12 @@ impl Handler for Server {
 /// Binds the address and serves it until `stop` turns true.
 pub(super) async fn listen(
     core: Arc<Core>,
-    address: &str,
+    listener: &Listener,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), BrokerError> {
+    let address = listener.address();
     let failed = |e: io::Error| BrokerError::Listen {
-        address: address.to_owned(),
+        address: address.clone(),
         reason: match e.kind() {
             io::ErrorKind::AddrInUse => {
                 "the port is taken by another program: stop it, or choose another port".to_owned()
@@ -63,10 +67,10 @@ pub(super) async fn listen(
             _ => e.to_string(),
         },
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    core.announce(bound).await?;
-    let settings = &core.settings;
+    let socket = TcpListener::bind(&address).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    core.announce(listener, bound).await?;
+    let settings = core.live();
     let limits = Limits {
         socket_request_max_bytes: usize::try_from(settings.request_max_bytes).unwrap_or(usize::MAX),
         connections_max_idle: match u64::try_from(settings.connections_max_idle_ms) {
@@ -76,9 +80,12 @@ pub(super) async fn listen(
         max_connections: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
         ..Limits::default()
     };
-    let server = Arc::new(Server { core });
+    let server = Arc::new(Server {
+        core,
+        listener: Str::from(listener.name.as_str()),
+    });
     let task = tokio::spawn(async move {
-        serve(listener, server, limits, async move {
+        serve(socket, server, limits, async move {
             // An error means that the broker is gone, which is a stop as well.
             let _ = stop.wait_for(|s| *s).await;
         })

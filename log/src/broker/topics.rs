@@ -97,7 +97,7 @@ impl NewTopic {
             };
             configs.insert(key, value);
         }
-        topic_config(&core.settings, Some(&configs))
+        topic_config(&core.live(), Some(&configs))
             .map_err(|e| (super::codes::topic_config(&e), e.to_string()))?;
         Ok(Command::CreateTopic {
             name: self.name,

@@ -34,6 +34,7 @@ impl InProcess {
             version,
             client_id: Str::from_static("in-process"),
             client_host: Str::from_static("/127.0.0.1"),
+            listener: Str::default(),
         }
     }
 }

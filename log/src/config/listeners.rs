@@ -18,6 +18,14 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Reads a list of `NAME://HOST:PORT`; a bare `HOST:PORT` is named `PLAINTEXT`.
+    ///
+    /// # Errors
+    /// [`ConfigError::InvalidValue`] that says what is expected.
+    pub fn parse(text: &str) -> Result<Vec<Self>, ConfigError> {
+        parse("listeners", text)
+    }
+
     /// `host:port` to bind.
     pub fn address(&self) -> String {
         let host = match self.host.as_str() {

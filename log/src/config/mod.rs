@@ -15,7 +15,7 @@ mod settings;
 pub use broker::BrokerConfig;
 pub use catalogue::{BrokerKey, UpdateMode, broker_key, broker_keys, update_mode};
 pub use describe::{
-    ConfigSource, DescribedConfig, describe_broker, describe_cluster, describe_group,
+    ConfigSource, DescribedConfig, Synonym, describe_broker, describe_cluster, describe_group,
     describe_topic, topic_config,
 };
 pub use group::{GROUP_KEYS, GroupKey, GroupSettings, group_settings};

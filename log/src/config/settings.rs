@@ -487,7 +487,7 @@ impl Resolver<'_> {
     }
 
     fn listeners(&self) -> Result<(Vec<Listener>, Vec<Listener>), ConfigError> {
-        let text = |key| self.text(key).unwrap_or_default();
+        let text = |key: &str| self.text(key).unwrap_or_default();
         let controllers = text("controller.listener.names");
         let protocols = text("listener.security.protocol.map");
         let read = |key: &str| listeners::plaintext(key, &text(key), &controllers, &protocols);

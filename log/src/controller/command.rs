@@ -24,6 +24,8 @@ pub enum ConfigScope {
     Topic,
     /// A broker, by id; the empty name stands for the default of all brokers.
     Broker,
+    /// A group, by its id.
+    Group,
 }
 
 impl ConfigScope {
@@ -32,6 +34,7 @@ impl ConfigScope {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::Group => 32,
         }
     }
 
@@ -40,6 +43,7 @@ impl ConfigScope {
         match code {
             2 => Some(Self::Topic),
             4 => Some(Self::Broker),
+            32 => Some(Self::Group),
             _ => None,
         }
     }

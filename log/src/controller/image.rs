@@ -180,6 +180,14 @@ impl MetadataImage {
         &self.quotas
     }
 
+    /// Every resource of a kind that has overrides, by name.
+    pub fn config_resources(&self, scope: ConfigScope) -> impl Iterator<Item = &str> {
+        self.configs
+            .keys()
+            .filter(move |(s, _)| *s == scope)
+            .map(|(_, name)| name.as_str())
+    }
+
     /// The first producer id not handed out yet.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id

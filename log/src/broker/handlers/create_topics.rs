@@ -95,7 +95,7 @@ async fn create(
             .and_then(|r| i16::try_from(r.len()).ok())
             .unwrap_or(-1),
         configs: Some(
-            describe_topic(&core.settings, Some(&overrides))
+            describe_topic(&core.live(), Some(&overrides))
                 .into_iter()
                 .map(|c| CreatableTopicConfigs {
                     name: Str::from(c.name),

@@ -1,6 +1,6 @@
 //! DescribeCluster: the brokers and who controls them.
 
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
 use crate::controller::Quorum;
 use crate::wire::messages::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
@@ -9,7 +9,11 @@ use crate::wire::{ErrorCode, Str};
 
 const BROKERS: i8 = 1;
 
-pub(crate) fn handle(core: &Core, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+pub(crate) fn handle(
+    core: &Core,
+    cx: &Context,
+    request: &DescribeClusterRequest,
+) -> DescribeClusterResponse {
     if request.endpoint_type != BROKERS {
         return DescribeClusterResponse {
             error_code: ErrorCode::UnsupportedEndpointType.code(),
@@ -24,7 +28,7 @@ pub(crate) fn handle(core: &Core, request: &DescribeClusterRequest) -> DescribeC
     let brokers = image
         .brokers()
         .map(|b| {
-            let (host, port) = Core::endpoint(&image, b.id);
+            let (host, port) = Core::endpoint_on(&image, b.id, &cx.listener);
             DescribeClusterBroker {
                 broker_id: b.id,
                 host,

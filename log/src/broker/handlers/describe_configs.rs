@@ -1,39 +1,44 @@
-//! DescribeConfigs: every setting of topics and of this broker, with its source.
+//! DescribeConfigs: every setting of topics, groups and this broker, with its sources, and the
+//! levels of its loggers.
 
 use crate::broker::core::Core;
-use crate::config::{DescribedConfig, describe_broker, describe_topic};
+use crate::broker::loggers;
+use crate::config::{
+    ConfigSource, DescribedConfig, describe_broker, describe_cluster, describe_group,
+    describe_topic,
+};
 use crate::controller::ConfigScope;
-use crate::storage::ConfigType;
 use crate::wire::messages::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::wire::{ErrorCode, Str};
 
+/// Kafka's resource type of loggers.
+const BROKER_LOGGER: i8 = 8;
+
 pub(crate) fn handle(core: &Core, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let results = request
         .resources
         .iter()
         .map(|resource| {
-            let (configs, code, message) = match describe(core, resource) {
+            let described = match resource.resource_type {
+                BROKER_LOGGER => describe_loggers(core, &resource.resource_name),
+                _ => describe(core, resource)
+                    .map(|all| all.into_iter().map(|c| shown(c, request)).collect()),
+            };
+            let (mut configs, code, message) = match described {
                 Ok(configs) => (configs, ErrorCode::None, None),
                 Err((code, message)) => (vec![], code, Some(Str::from(message))),
             };
+            let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+            configs.retain(|c| keys.is_empty() || keys.contains(&c.name));
             DescribeConfigsResult {
                 error_code: code.code(),
                 error_message: message,
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name.clone(),
-                configs: configs
-                    .into_iter()
-                    .filter(|c| {
-                        resource
-                            .configuration_keys
-                            .as_ref()
-                            .is_none_or(|keys| keys.iter().any(|k| *k == c.name))
-                    })
-                    .map(|c| shown(c, request))
-                    .collect(),
+                configs,
                 ..DescribeConfigsResult::default()
             }
         })
@@ -44,14 +49,20 @@ pub(crate) fn handle(core: &Core, request: &DescribeConfigsRequest) -> DescribeC
     }
 }
 
+type Refused = (ErrorCode, String);
+
+fn bad<T>(message: String) -> Result<T, Refused> {
+    Err((ErrorCode::InvalidRequest, message))
+}
+
 fn describe(
     core: &Core,
     resource: &DescribeConfigsResource,
-) -> Result<Vec<DescribedConfig>, (ErrorCode, String)> {
+) -> Result<Vec<DescribedConfig>, Refused> {
     let name = resource.resource_name.as_str();
+    let (image, settings) = (core.image(), core.live());
     match ConfigScope::from_code(resource.resource_type) {
         Some(ConfigScope::Topic) => {
-            let image = core.image();
             crate::broker::topics::check_name(name)?;
             if image.topic(name).is_none() {
                 return Err((
@@ -59,29 +70,60 @@ fn describe(
                     format!("The topic '{name}' does not exist."),
                 ));
             }
-            let overrides = image.configs(ConfigScope::Topic, name);
-            Ok(describe_topic(&core.settings, overrides.map(|o| &**o)))
+            let own = image.configs(ConfigScope::Topic, name);
+            Ok(describe_topic(&settings, own.map(|o| &**o)))
         }
-        // The empty name asks for the cluster-wide dynamic defaults, of which there are none.
-        Some(ConfigScope::Broker) if name.is_empty() => Ok(vec![]),
-        Some(ConfigScope::Broker) if name == core.node_id().to_string() => {
-            Ok(describe_broker(&core.settings))
+        Some(ConfigScope::Broker) if name.is_empty() => Ok(describe_cluster(&settings)),
+        Some(ConfigScope::Broker) => {
+            check_id(core, name, " or empty string,")?;
+            Ok(describe_broker(&settings))
         }
-        Some(ConfigScope::Broker) => Err((
-            ErrorCode::InvalidRequest,
-            format!(
-                "Unexpected broker id, expected {} or empty string, but received {name}",
-                core.node_id()
-            ),
-        )),
-        None => Err((
-            ErrorCode::InvalidRequest,
-            format!(
-                "Configurations of resource type {} are not supported.",
-                resource.resource_type
-            ),
+        Some(ConfigScope::Group) if name.is_empty() => {
+            bad("Group name must not be empty".to_owned())
+        }
+        Some(ConfigScope::Group) => {
+            let own = image.configs(ConfigScope::Group, name);
+            Ok(describe_group(&settings, own.map(|o| &**o)))
+        }
+        None => bad(format!(
+            "Unsupported resource type: {}",
+            resource.resource_type
         )),
     }
+}
+
+fn describe_loggers(
+    core: &Core,
+    name: &str,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    let Some(loggers) = loggers::installed() else {
+        return bad(format!("Unsupported resource type: {BROKER_LOGGER}"));
+    };
+    if name.is_empty() {
+        return bad("Broker id must not be empty".to_owned());
+    }
+    check_id(core, name, "")?;
+    let shown = |(logger, level): (String, String)| DescribeConfigsResourceResult {
+        name: Str::from(logger),
+        value: Some(Str::from(level)),
+        config_source: ConfigSource::BrokerLogger.code(),
+        documentation: None,
+        ..DescribeConfigsResourceResult::default()
+    };
+    Ok(loggers.levels().into_iter().map(shown).collect())
+}
+
+fn check_id(core: &Core, name: &str, or: &str) -> Result<(), Refused> {
+    let Ok(id) = name.parse::<i32>() else {
+        return bad(format!("Broker id must be an integer, but it is: {name}"));
+    };
+    if id == core.node_id() {
+        return Ok(());
+    }
+    bad(format!(
+        "Unexpected broker id, expected {}{or} but received {name}",
+        core.node_id()
+    ))
 }
 
 fn shown(
@@ -107,20 +149,8 @@ fn shown(
                 ..DescribeConfigsSynonym::default()
             })
             .collect(),
-        config_type: type_code(config.kind),
+        config_type: config.kind.code(),
         documentation: request.include_documentation.then(|| Str::from(config.doc)),
         ..DescribeConfigsResourceResult::default()
-    }
-}
-
-/// Kafka's code of a config type.
-fn type_code(kind: ConfigType) -> i8 {
-    match kind {
-        ConfigType::Boolean => 1,
-        ConfigType::String => 2,
-        ConfigType::Int => 3,
-        ConfigType::Long => 5,
-        ConfigType::Double => 6,
-        ConfigType::List => 7,
     }
 }

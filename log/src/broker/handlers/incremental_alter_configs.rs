@@ -1,41 +1,47 @@
-//! IncrementalAlterConfigs: sets, deletes, appends to or subtracts from single topic settings.
+//! IncrementalAlterConfigs: sets, deletes, appends to or subtracts from single settings of topics,
+//! brokers and groups, and sets the levels of loggers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::broker::configs::{self, Change, Operation};
 use crate::broker::core::Core;
+use crate::broker::loggers::{self, LOG_LEVELS, ROOT_LOGGER};
 use crate::broker::topics::Refused;
-use crate::config::topic_config;
-use crate::controller::{Command, ConfigChange, ConfigScope};
-use crate::storage::{ConfigType, LogConfig};
 use crate::wire::messages::{
-    AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 use crate::wire::{ErrorCode, Str};
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
+/// Kafka's resource type of loggers.
+const BROKER_LOGGER: i8 = 8;
 
 pub(crate) async fn handle(
     core: &Arc<Core>,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for resource in request.resources {
-        let (resource_type, resource_name) =
-            (resource.resource_type, resource.resource_name.clone());
-        let (code, message) = match alter(core, resource, request.validate_only).await {
+    let names: Vec<(i8, Str)> = request
+        .resources
+        .iter()
+        .map(|r| (r.resource_type, r.resource_name.clone()))
+        .collect();
+    let repeated = configs::repeated(names.iter().map(|(kind, name)| (*kind, name.as_str())));
+    let mut responses = Vec::with_capacity(names.len());
+    for (resource, (resource_type, resource_name)) in request.resources.into_iter().zip(&names) {
+        let result = if repeated.contains(&(*resource_type, resource_name.as_str())) {
+            Err(configs::named_twice())
+        } else {
+            alter(core, resource, request.validate_only).await
+        };
+        let (code, message) = match result {
             Ok(()) => (ErrorCode::None, None),
             Err((code, message)) => (code, Some(Str::from(message))),
         };
         responses.push(AlterConfigsResourceResponse {
             error_code: code.code(),
             error_message: message,
-            resource_type,
-            resource_name,
+            resource_type: *resource_type,
+            resource_name: resource_name.clone(),
             ..AlterConfigsResourceResponse::default()
         });
     }
@@ -50,106 +56,85 @@ async fn alter(
     resource: AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refused> {
-    match ConfigScope::from_code(resource.resource_type) {
-        Some(ConfigScope::Topic) => {}
-        Some(ConfigScope::Broker) => {
-            return Err((
-                ErrorCode::InvalidRequest,
-                "Broker settings cannot be changed at run time: set them at the start.".to_owned(),
-            ));
-        }
-        None => {
-            return Err((
-                ErrorCode::InvalidRequest,
-                format!(
-                    "Configurations of resource type {} are not supported.",
-                    resource.resource_type
-                ),
-            ));
-        }
-    }
-    let topic = resource.resource_name.to_string();
-    let image = core.image();
-    if image.topic(&topic).is_none() {
-        return Err((
-            ErrorCode::UnknownTopicOrPartition,
-            format!("The topic '{topic}' does not exist."),
-        ));
-    }
-    let mut overrides: BTreeMap<String, String> = image
-        .configs(ConfigScope::Topic, &topic)
-        .map(|o| BTreeMap::clone(o))
-        .unwrap_or_default();
+    let name = resource.resource_name.to_string();
     let mut changes = Vec::with_capacity(resource.configs.len());
-    for change in resource.configs {
-        let key = change.name.to_string();
-        let value = changed(core, &overrides, change)?;
-        match &value {
-            Some(value) => overrides.insert(key.clone(), value.clone()),
-            None => overrides.remove(&key),
+    for config in resource.configs {
+        let code = config.config_operation;
+        let Some(operation) = Operation::from_code(code) else {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("Unknown operations type {code}"),
+            ));
         };
-        changes.push(ConfigChange {
-            scope: ConfigScope::Topic,
-            resource: topic.clone(),
-            key,
-            value,
+        changes.push(Change {
+            key: config.name.to_string(),
+            operation,
+            value: config.value.map(|v| v.to_string()),
         });
     }
-    topic_config(&core.settings, Some(&overrides))
-        .map_err(|e| (crate::broker::codes::topic_config(&e), e.to_string()))?;
-    if !validate_only && !changes.is_empty() {
-        core.propose(Command::AlterConfigs { changes })
-            .await
-            .map_err(|e| (e.code(), e.to_string()))?;
+    if resource.resource_type == BROKER_LOGGER {
+        return alter_loggers(core, &name, &changes, validate_only);
     }
-    Ok(())
+    let scope = configs::scope(resource.resource_type)?;
+    configs::alter(core, scope, &name, changes, false, validate_only).await
 }
 
-fn changed(
+fn alter_loggers(
     core: &Core,
-    overrides: &BTreeMap<String, String>,
-    change: AlterableConfig,
-) -> Result<Option<String>, Refused> {
-    let name = change.name.as_str();
-    let key = LogConfig::key(name)
-        .map_err(|e| (crate::broker::codes::topic_config(&e), e.to_string()))?;
-    if change.config_operation == DELETE {
-        return Ok(None);
-    }
-    let Some(value) = change.value else {
-        return Err((
-            ErrorCode::InvalidConfig,
-            format!("Null value not supported for {name}."),
-        ));
-    };
-    match change.config_operation {
-        SET => Ok(Some(value.to_string())),
-        APPEND | SUBTRACT if key.kind != ConfigType::List => Err((
-            ErrorCode::InvalidConfig,
-            format!("Can't append to or subtract from {name}: it is not a list."),
-        )),
-        operation @ (APPEND | SUBTRACT) => {
-            let current = overrides
-                .get(name)
-                .cloned()
-                .or_else(|| core.settings.topic_defaults.get(name))
-                .unwrap_or_default();
-            let mut words: Vec<&str> = current
-                .split(',')
-                .map(str::trim)
-                .filter(|w| !w.is_empty())
-                .collect();
-            for word in value.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-                words.retain(|w| *w != word);
-                if operation == APPEND {
-                    words.push(word);
-                }
-            }
-            Ok(Some(words.join(",")))
-        }
-        other => Err((
+    broker: &str,
+    changes: &[Change],
+    validate_only: bool,
+) -> Result<(), Refused> {
+    let Some(loggers) = loggers::installed() else {
+        return Err(configs::scope(BROKER_LOGGER).err().unwrap_or((
             ErrorCode::InvalidRequest,
-            format!("Unknown operation {other} on {name}."),
-        )),
+            "Loggers cannot be changed.".to_owned(),
+        )));
+    };
+    configs::check_changes(changes)?;
+    configs::check_broker_name(core, broker)?;
+    for change in changes {
+        match (change.operation, change.value.as_deref()) {
+            (Operation::Set, Some(level)) if !LOG_LEVELS.contains(&level) => {
+                return Err((
+                    ErrorCode::InvalidConfig,
+                    format!(
+                        "Cannot set the log level of {} to {level} as it is not a supported log level. Valid log levels are {}",
+                        change.key,
+                        LOG_LEVELS.join(", ")
+                    ),
+                ));
+            }
+            (Operation::Set, _) => {}
+            (Operation::Delete, _) if change.key == ROOT_LOGGER => {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    format!("Removing the log level of the {ROOT_LOGGER} logger is not allowed"),
+                ));
+            }
+            (Operation::Delete, _) => {}
+            (operation, _) => {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    format!(
+                        "{} operation is not allowed for the BROKER_LOGGER resource",
+                        operation.name()
+                    ),
+                ));
+            }
+        }
     }
+    if validate_only {
+        return Ok(());
+    }
+    for change in changes {
+        let level = change
+            .value
+            .as_deref()
+            .filter(|_| change.operation == Operation::Set);
+        loggers
+            .set(&change.key, level)
+            .map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    }
+    Ok(())
 }

@@ -37,7 +37,7 @@ pub(crate) async fn handle(
     let brokers = image
         .brokers()
         .map(|b| {
-            let (host, port) = Core::endpoint(&image, b.id);
+            let (host, port) = Core::endpoint_on(&image, b.id, &cx.listener);
             MetadataResponseBroker {
                 node_id: b.id,
                 host,

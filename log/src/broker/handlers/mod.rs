@@ -1,5 +1,6 @@
 //! Requests to answers, one file an API.
 
+pub(super) mod alter_configs;
 pub(super) mod api_versions;
 pub(super) mod create_partitions;
 pub(super) mod create_topics;
@@ -13,6 +14,7 @@ pub(super) mod fetch;
 pub(super) mod find_coordinator;
 pub(super) mod incremental_alter_configs;
 pub(super) mod init_producer_id;
+pub(super) mod list_config_resources;
 pub(super) mod list_offsets;
 pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
@@ -63,9 +65,11 @@ handlers! {
     Request::DescribeConfigs(r) => describe_configs::handle(core, &r).into(),
     Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
     Request::IncrementalAlterConfigs(r) => incremental_alter_configs::handle(core, r).await.into(),
-    Request::DescribeCluster(r) => describe_cluster::handle(core, &r).into(),
     Request::DescribeProducers(r) => describe_producers::handle(core, r).into(),
     Request::OffsetForLeaderEpoch(r) => offset_for_leader_epoch::handle(core, r).into(),
+    Request::AlterConfigs(r) => alter_configs::handle(core, r).await.into(),
+    Request::ListConfigResources(r) => list_config_resources::handle(core, cx, &r).into(),
+    Request::DescribeCluster(r) => describe_cluster::handle(core, cx, &r).into(),
     Request::DescribeTopicPartitions(r) => describe_topic_partitions::handle(core, &r).into(),
     Request::FindCoordinator(r) => find_coordinator::handle(core, r).await.into(),
     Request::OffsetCommit(r) => core.groups.offset_commit(core, cx, r).await.into(),
