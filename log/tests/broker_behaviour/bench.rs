@@ -7,7 +7,7 @@ use thalweg_log::broker::{Broker, BrokerConfig};
 use thalweg_log::client::{Call, Destination, Transport};
 use thalweg_log::record::{BatchBuilder, Compression, batches};
 use thalweg_log::wire::messages::*;
-use thalweg_log::wire::{ApiRequest, ErrorCode, Str};
+use thalweg_log::wire::{ApiRequest, ErrorCode, Response, Str};
 
 pub(crate) struct Bench {
     pub(crate) broker: Broker,
@@ -50,6 +50,24 @@ impl Bench {
             .await
             .unwrap();
         Q::response_of(reply.response).unwrap()
+    }
+
+    /// Asks in every version of the API, lowest first. Each answer can be written in its version.
+    pub(crate) async fn ask_in_all<Q>(&self, request: Q) -> Vec<Q::Response>
+    where
+        Q: ApiRequest + Clone,
+        Q::Response: Clone + Into<Response>,
+    {
+        let versions = Q::API.versions();
+        let mut answers = Vec::new();
+        for version in versions.min..=versions.max {
+            let answer = self.ask_at(request.clone(), version).await;
+            let written: Response = answer.clone().into();
+            let mut bytes = bytes::BytesMut::new();
+            written.encode(&mut bytes, version).unwrap();
+            answers.push(answer);
+        }
+        answers
     }
 
     pub(crate) async fn create(

@@ -1,7 +1,9 @@
 //! What the broker answers, request by request, in process.
 
 mod bench;
+mod cluster;
 mod groups;
+mod quotas;
 mod records;
 mod settings;
 mod topics;

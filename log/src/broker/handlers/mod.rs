@@ -2,6 +2,7 @@
 
 pub(super) mod alter_configs;
 pub(super) mod api_versions;
+pub(super) mod client_quotas;
 pub(super) mod create_partitions;
 pub(super) mod create_topics;
 pub(super) mod delete_records;
@@ -9,7 +10,9 @@ pub(super) mod delete_topics;
 pub(super) mod describe_cluster;
 pub(super) mod describe_configs;
 pub(super) mod describe_producers;
+pub(super) mod describe_quorum;
 pub(super) mod describe_topic_partitions;
+pub(super) mod elect_leaders;
 pub(super) mod fetch;
 pub(super) mod find_coordinator;
 pub(super) mod incremental_alter_configs;
@@ -18,7 +21,12 @@ pub(super) mod list_config_resources;
 pub(super) mod list_offsets;
 pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
+pub(super) mod partition_reassignments;
 pub(super) mod produce;
+pub(super) mod raft_voters;
+pub(super) mod sasl;
+pub(super) mod unregister_broker;
+pub(super) mod update_features;
 
 use std::sync::Arc;
 
@@ -83,4 +91,16 @@ handlers! {
     Request::ListGroups(r) => core.groups.list(&r).into(),
     Request::DeleteGroups(r) => core.groups.delete(core, r).await.into(),
     Request::OffsetDelete(r) => core.groups.offset_delete(core, r).await.into(),
+    Request::SaslHandshake(_) => sasl::handshake().into(),
+    Request::SaslAuthenticate(_) => sasl::authenticate().into(),
+    Request::ElectLeaders(r) => elect_leaders::handle(core, r).into(),
+    Request::AlterPartitionReassignments(r) => partition_reassignments::alter(core, r).into(),
+    Request::ListPartitionReassignments(_) => partition_reassignments::list().into(),
+    Request::DescribeClientQuotas(r) => client_quotas::describe(core, &r).into(),
+    Request::AlterClientQuotas(r) => client_quotas::alter(core, r).await.into(),
+    Request::DescribeQuorum(r) => describe_quorum::handle(core, cx.version, &r).into(),
+    Request::UpdateFeatures(r) => update_features::handle(core, cx.version, r).await.into(),
+    Request::UnregisterBroker(r) => unregister_broker::handle(core, r).await.into(),
+    Request::AddRaftVoter(r) => raft_voters::add(core, &r).into(),
+    Request::RemoveRaftVoter(r) => raft_voters::remove(core, &r).into(),
 }

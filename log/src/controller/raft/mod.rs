@@ -97,6 +97,12 @@ impl RaftQuorum {
         Ok(this)
     }
 
+    /// The epoch of the quorum's leader.
+    pub fn leader_epoch(&self) -> i32 {
+        let term = self.raft.metrics().borrow().current_term;
+        i32::try_from(term).unwrap_or(i32::MAX)
+    }
+
     async fn lead(&self, id: NodeId) -> Result<(), QuorumError> {
         let stopped = |e: &dyn std::fmt::Display| QuorumError::Stopped(e.to_string());
         if self.raft.is_initialized().await.map_err(|e| stopped(&e))? {
