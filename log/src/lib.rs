@@ -10,6 +10,7 @@
 //! - [`config`]: the configuration of brokers and topics, by Kafka's names;
 //! - [`controller`]: the metadata state machine and its quorum;
 //! - [`group`]: consumer groups and their offsets;
+//! - [`transaction`]: the transaction coordinator;
 //! - [`broker`]: requests to answers.
 #![cfg_attr(
     not(test),
@@ -24,4 +25,5 @@ pub mod group;
 pub mod net;
 pub mod record;
 pub mod storage;
+pub mod transaction;
 pub mod wire;
