@@ -14,6 +14,7 @@ use super::error::BrokerError;
 use super::groups::Groups;
 use super::producer_ids::ProducerIds;
 use super::replicas::{METADATA_TOPIC, Replicas};
+use super::transactions::Transactions;
 use crate::config::{Layer, Listener, Settings};
 use crate::controller::{
     AppliedImage, Command, ConfigScope, Endpoint, MetadataImage, Outcome, Quorum, QuorumError,
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     pub(crate) replicas: Replicas,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
     pub(crate) runtime: Handle,
     incarnation: Uuid,
     closed: AtomicBool,
@@ -101,6 +103,7 @@ impl Core {
             replicas: Replicas::new(Arc::clone(&logs), settings.node_id),
             producer_ids: ProducerIds::default(),
             groups: Groups::new(&settings),
+            transactions: Transactions::new(&settings),
             runtime: Handle::current(),
             incarnation: Uuid::new_v4(),
             closed: AtomicBool::new(false),
@@ -156,6 +159,7 @@ impl Core {
             let settings = core.refresh(&image.image);
             core.replicas.reconcile(&image, &settings, now());
             core.groups.metadata_changed(&core, &image.image);
+            core.transactions.metadata_changed(&core);
             core.replicas.publish_applied(image.end);
         });
         if let Err(e) = done.await {

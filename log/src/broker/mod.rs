@@ -34,6 +34,7 @@ mod producer_ids;
 mod replicas;
 mod server;
 mod topics;
+mod transactions;
 mod transport;
 
 use std::net::SocketAddr;
@@ -113,6 +114,10 @@ impl Broker {
         };
         handle.spawn(tick(Arc::clone(&broker.core), broker.stop.subscribe()));
         handle.spawn(groups::run_timers(
+            Arc::clone(&broker.core),
+            broker.stop.subscribe(),
+        ));
+        handle.spawn(transactions::run_timers(
             Arc::clone(&broker.core),
             broker.stop.subscribe(),
         ));

@@ -20,6 +20,11 @@ pub(crate) struct ProducerIds {
 }
 
 impl ProducerIds {
+    /// A new producer id, if that takes no wait.
+    pub(crate) fn try_next(&self) -> Option<i64> {
+        self.block.try_lock().ok()?.next()
+    }
+
     /// A new producer id.
     pub(crate) async fn next(&self, core: &Core) -> Result<i64, ProposeError> {
         let mut block = self.block.lock().await;

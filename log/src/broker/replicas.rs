@@ -22,6 +22,9 @@ pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// The topic of committed offsets and group metadata.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// The topic of the states of transactions.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
 /// A topic's partitions on this broker.
 #[derive(Debug, Clone)]
 pub(crate) struct TopicReplicas {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::core::{Core, ProposeError};
-use super::replicas::{METADATA_TOPIC, OFFSETS_TOPIC};
+use super::replicas::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::config::topic_config;
 use crate::controller::{Command, MetadataImage};
 use crate::wire::ErrorCode;
@@ -62,7 +62,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
 
 /// Whether a topic is the broker's own business.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == "__transaction_state"
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
 }
 
 impl NewTopic {

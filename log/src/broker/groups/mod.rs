@@ -133,6 +133,14 @@ impl Groups {
         }
     }
 
+    /// The partition of `__consumer_offsets` where a group lives.
+    pub(crate) fn partition_of(&self, group: &str) -> Result<i32, ErrorCode> {
+        let partitions = i32::try_from(self.shards.read().len()).unwrap_or(i32::MAX);
+        (java_hash(group) & i32::MAX)
+            .checked_rem(partitions)
+            .ok_or(ErrorCode::NotCoordinator)
+    }
+
     /// The coordinator of a group.
     fn shard(&self, group: &str) -> Result<Arc<Shard>, ErrorCode> {
         let shards = self.shards.read();
@@ -227,7 +235,7 @@ fn own_opt(text: Option<Str>) -> Option<Str> {
 }
 
 /// Java's `String.hashCode`, by which Kafka places groups.
-fn java_hash(text: &str) -> i32 {
+pub(super) fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
     })

@@ -1,4 +1,4 @@
-//! FindCoordinator: who coordinates a group. One node coordinates all of them.
+//! FindCoordinator: who coordinates a group or a transactional id. One node coordinates all of them.
 
 use std::sync::Arc;
 
@@ -63,10 +63,11 @@ async fn find(core: &Arc<Core>, key_type: i8) -> Result<(i32, Str, i32), (ErrorC
             let (host, port) = Core::endpoint(&core.image(), core.node_id());
             Ok((core.node_id(), host, port))
         }
-        TRANSACTION => Err((
-            ErrorCode::UnsupportedVersion,
-            "transactions are not available on this broker".to_owned(),
-        )),
+        TRANSACTION => {
+            core.transactions.ensure_topic(core).await?;
+            let (host, port) = Core::endpoint(&core.image(), core.node_id());
+            Ok((core.node_id(), host, port))
+        }
         other => Err((
             ErrorCode::InvalidRequest,
             format!("coordinator key type {other} is not known"),

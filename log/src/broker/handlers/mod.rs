@@ -1,5 +1,7 @@
 //! Requests to answers, one file an API.
 
+pub(super) mod add_offsets_to_txn;
+pub(super) mod add_partitions_to_txn;
 pub(super) mod alter_configs;
 pub(super) mod api_versions;
 pub(super) mod client_quotas;
@@ -12,13 +14,16 @@ pub(super) mod describe_configs;
 pub(super) mod describe_producers;
 pub(super) mod describe_quorum;
 pub(super) mod describe_topic_partitions;
+pub(super) mod describe_transactions;
 pub(super) mod elect_leaders;
+pub(super) mod end_txn;
 pub(super) mod fetch;
 pub(super) mod find_coordinator;
 pub(super) mod incremental_alter_configs;
 pub(super) mod init_producer_id;
 pub(super) mod list_config_resources;
 pub(super) mod list_offsets;
+pub(super) mod list_transactions;
 pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
 pub(super) mod partition_reassignments;
@@ -27,11 +32,12 @@ pub(super) mod raft_voters;
 pub(super) mod sasl;
 pub(super) mod unregister_broker;
 pub(super) mod update_features;
+pub(super) mod write_txn_markers;
 
 use std::sync::Arc;
 
 use super::core::{Context, Core};
-use crate::wire::{ApiKey, Request, Response};
+use crate::wire::{ApiKey, ErrorCode, Request, Response};
 
 /// The APIs that this broker handles, each with its answer: what stands here is what it advertises.
 macro_rules! handlers {
@@ -61,7 +67,7 @@ macro_rules! handlers {
 
 handlers! {
     core, cx;
-    Request::Produce(r) => produce::handle(core, r).await.into(),
+    Request::Produce(r) => produce::handle(core, cx, r).await.into(),
     Request::Fetch(r) => fetch::handle(core, r).await.into(),
     Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
     Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
@@ -69,7 +75,13 @@ handlers! {
     Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
     Request::DeleteTopics(r) => delete_topics::handle(core, r).await.into(),
     Request::DeleteRecords(r) => delete_records::handle(core, r).await.into(),
-    Request::InitProducerId(r) => init_producer_id::handle(core, r).await.into(),
+    Request::InitProducerId(r) => init_producer_id::handle(core, cx, r).await.into(),
+    Request::AddPartitionsToTxn(r) => add_partitions_to_txn::handle(core, cx, r).await.into(),
+    Request::AddOffsetsToTxn(r) => add_offsets_to_txn::handle(core, cx, r).await.into(),
+    Request::EndTxn(r) => end_txn::handle(core, cx, r).await.into(),
+    Request::WriteTxnMarkers(r) => write_txn_markers::handle(core, r).await.into(),
+    Request::DescribeTransactions(r) => describe_transactions::handle(core, r).into(),
+    Request::ListTransactions(r) => list_transactions::handle(core, r).into(),
     Request::DescribeConfigs(r) => describe_configs::handle(core, &r).into(),
     Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
     Request::IncrementalAlterConfigs(r) => incremental_alter_configs::handle(core, r).await.into(),
@@ -103,4 +115,12 @@ handlers! {
     Request::UnregisterBroker(r) => unregister_broker::handle(core, r).await.into(),
     Request::AddRaftVoter(r) => raft_voters::add(core, &r).into(),
     Request::RemoveRaftVoter(r) => raft_voters::remove(core, &r).into(),
+}
+
+/// `PRODUCER_FENCED` in the words of a client that does not know it.
+fn fenced(code: ErrorCode, knows: bool) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced if !knows => ErrorCode::InvalidProducerEpoch,
+        code => code,
+    }
 }

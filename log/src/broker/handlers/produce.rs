@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::broker::codes;
-use crate::broker::core::{Core, now};
+use crate::broker::core::{Context, Core, now};
 use crate::broker::partition::Partition;
 use crate::broker::replicas::TopicReplicas;
 use crate::broker::topics;
-use crate::storage::{AppendInfo, AppendOrigin, LogState};
+use crate::broker::transactions::{Admission, admit, is_transactional};
+use crate::storage::{AppendInfo, AppendOrigin, LogState, Verification};
 use crate::wire::messages::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -27,7 +28,15 @@ struct Pending {
     last_offset: i64,
 }
 
-pub(crate) async fn handle(core: &Arc<Core>, request: ProduceRequest) -> ProduceResponse {
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: ProduceRequest,
+) -> ProduceResponse {
+    let admission = match admission(core, cx.version, &request).await {
+        Ok(admission) => admission,
+        Err(code) => return refused_all(request, code),
+    };
     let now = now();
     let acks_valid = matches!(request.acks, -1..=1);
     let registry = core.replicas.registry();
@@ -39,15 +48,13 @@ pub(crate) async fn handle(core: &Arc<Core>, request: ProduceRequest) -> Produce
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let appended = if !acks_valid {
                 Err((ErrorCode::InvalidRequiredAcks, None))
-            } else if request.transactional_id.is_some() {
-                Err((
-                    ErrorCode::UnsupportedVersion,
-                    Some("transactions are not available on this broker".to_owned()),
-                ))
             } else {
-                match replicas {
-                    Ok(replicas) => append(core, replicas, data.index, data.records, now),
-                    Err(code) => Err((code, None)),
+                match (replicas, admission.of(t, p)) {
+                    (Ok(replicas), Ok(verification)) => {
+                        append(core, replicas, data.index, data.records, verification, now)
+                    }
+                    (Err(code), _) => Err((code, None)),
+                    (_, Err(refusal)) => Err(refusal),
                 }
             };
             answers.push(match appended {
@@ -97,6 +104,40 @@ pub(crate) async fn handle(core: &Arc<Core>, request: ProduceRequest) -> Produce
     }
 }
 
+/// What the transactional batches of the request may do; the others need no admission.
+async fn admission(
+    core: &Arc<Core>,
+    version: i16,
+    request: &ProduceRequest,
+) -> Result<Admission, ErrorCode> {
+    match &request.transactional_id {
+        Some(id) => admit(core, version, id, request).await,
+        None => {
+            let mut partitions = request.topic_data.iter().flat_map(|t| &t.partition_data);
+            if partitions.any(|p| is_transactional(p.records.as_ref())) {
+                return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+            }
+            Ok(Admission::default())
+        }
+    }
+}
+
+fn refused_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse {
+    let responses = request.topic_data.into_iter().map(|topic| {
+        let partitions = topic.partition_data.iter();
+        TopicProduceResponse {
+            partition_responses: partitions.map(|p| refused(p.index, code, None)).collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+            ..TopicProduceResponse::default()
+        }
+    });
+    ProduceResponse {
+        responses: responses.collect(),
+        ..ProduceResponse::default()
+    }
+}
+
 fn refused(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
     PartitionProduceResponse {
         index,
@@ -112,6 +153,7 @@ fn append(
     topic: &TopicReplicas,
     index: i32,
     records: Option<Bytes>,
+    verification: Verification,
     now: i64,
 ) -> Result<(Arc<Partition>, AppendInfo), (ErrorCode, Option<String>)> {
     let partition = topic.partition(index).map_err(|code| (code, None))?;
@@ -122,9 +164,10 @@ fn append(
         ));
     }
     let records = records.unwrap_or_default();
+    let epoch = partition.leader_epoch();
     let info = partition
         .log
-        .append(records, partition.leader_epoch(), AppendOrigin::Client, now)
+        .append_verified(records, epoch, AppendOrigin::Client, now, verification)
         .map_err(|e| (codes::append(&e), Some(e.to_string())))?;
     published(core, partition, &info);
     Ok((Arc::clone(partition), info))
