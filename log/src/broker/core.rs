@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::error::BrokerError;
+use super::fetch_sessions::FetchSessions;
 use super::groups::Groups;
 use super::producer_ids::ProducerIds;
 use super::replicas::{METADATA_TOPIC, Replicas};
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) groups: Groups,
     pub(crate) transactions: Transactions,
+    pub(crate) fetch_sessions: FetchSessions,
     pub(crate) runtime: Handle,
     incarnation: Uuid,
     closed: AtomicBool,
@@ -104,6 +106,7 @@ impl Core {
             producer_ids: ProducerIds::default(),
             groups: Groups::new(&settings),
             transactions: Transactions::new(&settings),
+            fetch_sessions: FetchSessions::new(settings.fetch_session_slots),
             runtime: Handle::current(),
             incarnation: Uuid::new_v4(),
             closed: AtomicBool::new(false),

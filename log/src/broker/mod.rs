@@ -26,6 +26,7 @@ mod codes;
 mod configs;
 mod core;
 mod error;
+mod fetch_sessions;
 mod groups;
 mod handlers;
 mod loggers;

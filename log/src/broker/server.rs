@@ -14,7 +14,7 @@ use super::core::{Context, Core};
 use super::error::BrokerError;
 use super::handlers;
 use crate::config::Listener;
-use crate::net::{Handler, Limits, serve};
+use crate::net::{Answer, Handler, Limits, serve};
 use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
 
 /// Answers the requests of all connections.
@@ -36,6 +36,16 @@ impl Handler for Server {
         request: Request,
         peer: SocketAddr,
     ) -> Option<Response> {
+        let answer = self.answer(header, request, peer).await;
+        answer.map(|answer| answer.response)
+    }
+
+    async fn answer(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Answer> {
         let silent = matches!(&request, Request::Produce(p) if p.acks == 0);
         let cx = Context {
             version: header.version,
@@ -43,8 +53,8 @@ impl Handler for Server {
             client_host: Str::from(format!("/{}", peer.ip())),
             listener: self.listener.clone(),
         };
-        let response = handlers::handle(&self.core, &cx, request).await;
-        response.filter(|_| !silent)
+        let answer = handlers::answer(&self.core, &cx, request).await;
+        answer.filter(|_| !silent)
     }
 }
 

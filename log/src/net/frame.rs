@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::NetError;
-use crate::wire::codec::{Encoder, Version};
+use super::file::{FileRange, Output};
+use crate::wire::codec::{Encoder, Part, Version};
 use crate::wire::{Problem, Request, RequestHeader, Response, ResponseHeader, WireError};
 
 /// The least room to read into.
@@ -100,23 +101,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Puts the length in front.
-    fn framed(parts: Vec<Bytes>) -> Result<Parts, WireError> {
-        let length: usize = parts.iter().map(Bytes::len).sum();
-        let Ok(prefix) = i32::try_from(length) else {
-            let max = i32::MAX as usize;
-            return Err(WireError::in_message(
-                "frame",
-                Problem::TooLong { length, max },
-            ));
-        };
-        let mut framed = VecDeque::with_capacity(parts.len() + 1);
-        framed.push_back(Bytes::copy_from_slice(&prefix.to_be_bytes()));
-        framed.extend(parts.into_iter().filter(|part| !part.is_empty()));
-        Ok(Parts {
-            parts: framed,
-            remaining: length + 4,
-        })
+    fn push(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.remaining += part.len();
+            self.parts.push_back(part);
+        }
     }
 
     /// The parts.
@@ -168,6 +157,87 @@ pub struct FrameWriter<W> {
     output: W,
 }
 
+/// A frame some of whose bytes lie in files.
+#[derive(Debug, Default)]
+pub struct Frame {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Parts(Parts),
+    File(FileRange),
+}
+
+impl Frame {
+    /// Puts the length in front, and the files where the parts say that something lies elsewhere.
+    fn framed(parts: Vec<Part>, files: Vec<FileRange>) -> Result<Frame, WireError> {
+        let length: usize = parts
+            .iter()
+            .map(|part| match part {
+                Part::Bytes(bytes) => bytes.len(),
+                Part::Elsewhere(length) => *length,
+            })
+            .sum();
+        let Ok(prefix) = i32::try_from(length) else {
+            let max = i32::MAX as usize;
+            return Err(WireError::in_message(
+                "frame",
+                Problem::TooLong { length, max },
+            ));
+        };
+        let mut files = files.into_iter();
+        let mut frame = Frame::default();
+        let mut bytes = Parts::default();
+        bytes.push(Bytes::copy_from_slice(&prefix.to_be_bytes()));
+        for part in parts {
+            match part {
+                Part::Bytes(part) => bytes.push(part),
+                Part::Elsewhere(_) => {
+                    frame.pieces.push(Piece::Parts(std::mem::take(&mut bytes)));
+                    frame.pieces.extend(files.next().map(Piece::File));
+                }
+            }
+        }
+        frame.pieces.push(Piece::Parts(bytes));
+        Ok(frame)
+    }
+
+    /// The frame when no part of it lies in a file.
+    fn into_parts(self) -> Parts {
+        let mut all = Parts::default();
+        for piece in self.pieces {
+            if let Piece::Parts(parts) = piece {
+                all.append(parts);
+            }
+        }
+        all
+    }
+}
+
+impl<W: Output> FrameWriter<W> {
+    /// Writes a frame; what lies in files goes straight from there where the output can do that.
+    pub async fn write_frame(&mut self, frame: Frame) -> Result<(), NetError> {
+        let last = frame.pieces.len().saturating_sub(1);
+        for (at, piece) in frame.pieces.into_iter().enumerate() {
+            match piece {
+                Piece::Parts(parts) if at == last => self.write(parts).await?,
+                Piece::Parts(mut parts) => self
+                    .output
+                    .write_more(&mut parts)
+                    .await
+                    .map_err(NetError::io("write to the connection"))?,
+                Piece::File(range) => self
+                    .output
+                    .write_file(range)
+                    .await
+                    .map_err(NetError::io("send records from their file"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// A writer.
     pub fn new(output: W) -> Self {
@@ -209,17 +279,26 @@ pub fn request_frame(header: &RequestHeader, request: &Request) -> Result<Parts,
     let mut encoder = encoder();
     header.encode(&mut encoder)?;
     request.encode_to(&mut encoder, header.version)?;
-    Parts::framed(encoder.into_parts())
+    Ok(Frame::framed(encoder.into_parts(), Vec::new())?.into_parts())
 }
 
 /// The frame of a response to a request with this header, in the request's version.
 pub fn response_frame(request: &RequestHeader, response: &Response) -> Result<Parts, WireError> {
-    let mut encoder = encoder();
+    Ok(response_frame_with(request, response, Vec::new())?.into_parts())
+}
+
+/// The same; nullable byte strings of the response that are null are filled from the files, in order.
+pub fn response_frame_with(
+    request: &RequestHeader,
+    response: &Response,
+    files: Vec<FileRange>,
+) -> Result<Frame, WireError> {
+    let mut encoder = encoder().filling(files.iter().map(FileRange::len));
     let header = ResponseHeader {
         correlation_id: request.correlation_id,
         ..ResponseHeader::default()
     };
     header.encode(&mut encoder, request.api, request.version)?;
     response.encode_to(&mut encoder, request.version)?;
-    Parts::framed(encoder.into_parts())
+    Frame::framed(encoder.into_parts(), files)
 }

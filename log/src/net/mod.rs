@@ -2,14 +2,19 @@
 //!
 //! A frame is a 32-bit length and that many bytes. [`FrameReader`] and [`FrameWriter`] bound and carry them;
 //! [`serve`] answers the requests of many connections through a [`Handler`]; [`ClientConnection`] is the other
-//! end of one connection. Nothing here knows a broker.
+//! end of one connection. A response may hold [ranges of files](FileRange), which go to a plain socket without
+//! passing through this program. Nothing here knows a broker.
 
 mod client;
 mod error;
+mod file;
 mod frame;
 mod server;
 
 pub use client::{ClientConnection, ConnectionOptions};
 pub use error::NetError;
-pub use frame::{FrameReader, FrameWriter, Parts, request_frame, response_frame};
-pub use server::{Handler, Limits, serve, serve_connection};
+pub use file::{FileRange, Output};
+pub use frame::{
+    Frame, FrameReader, FrameWriter, Parts, request_frame, response_frame, response_frame_with,
+};
+pub use server::{Answer, Handler, Limits, serve, serve_connection};

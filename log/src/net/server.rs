@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
 
-use super::frame::{FrameReader, FrameWriter, response_frame};
-use super::{NetError, Parts};
+use super::NetError;
+use super::file::{FileRange, Output};
+use super::frame::{Frame, FrameReader, FrameWriter, response_frame_with};
 use crate::wire::messages::ApiVersionsRequest;
 use crate::wire::{ApiKey, ErrorCode, Problem, Request, RequestHeader, Response, WireError};
 
@@ -39,6 +40,35 @@ pub trait Handler: Send + Sync + 'static {
         request: Request,
         peer: SocketAddr,
     ) -> Option<Response>;
+
+    /// The same for a handler that leaves records in their files.
+    async fn answer(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Answer> {
+        let response = self.handle(header, request, peer).await?;
+        Some(response.into())
+    }
+}
+
+/// A response, and what of it lies in files.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response.
+    pub response: Response,
+    /// What fills, in order, the nullable byte strings of the response that are null.
+    pub files: Vec<FileRange>,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Answer {
+            response,
+            files: Vec::new(),
+        }
+    }
 }
 
 #[async_trait]
@@ -54,6 +84,15 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
         peer: SocketAddr,
     ) -> Option<Response> {
         (**self).handle(header, request, peer).await
+    }
+
+    async fn answer(
+        &self,
+        header: &RequestHeader,
+        request: Request,
+        peer: SocketAddr,
+    ) -> Option<Answer> {
+        (**self).answer(header, request, peer).await
     }
 }
 
@@ -150,7 +189,7 @@ pub async fn serve_connection<R, W, H>(
     stopped: watch::Receiver<bool>,
 ) where
     R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    W: Output,
     H: Handler + ?Sized,
 {
     let mut connection = Connection {
@@ -185,7 +224,7 @@ struct Connection<'a, R, W, H: ?Sized> {
 impl<R, W, H> Connection<'_, R, W, H>
 where
     R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    W: Output,
     H: Handler + ?Sized,
 {
     async fn run(&mut self) -> Result<(), NetError> {
@@ -222,7 +261,7 @@ where
         };
         // A client that never reads is as good as an idle one.
         let idle = self.limits.connections_max_idle;
-        match tokio::time::timeout(idle, self.writer.write(response)).await {
+        match tokio::time::timeout(idle, self.writer.write_frame(response)).await {
             Ok(written) => written,
             Err(_) => Err(NetError::NotReading { waited: idle }),
         }
@@ -234,7 +273,7 @@ async fn respond<H: Handler + ?Sized>(
     handler: &H,
     peer: SocketAddr,
     frame: Bytes,
-) -> Result<Option<Parts>, NetError> {
+) -> Result<Option<Frame>, NetError> {
     let (mut header, body) = RequestHeader::decode(frame)?;
     if !handler.handles(header.api) {
         return Err(WireError::from(Problem::UnknownApiKey(header.api.key())).into());
@@ -247,10 +286,10 @@ async fn respond<H: Handler + ?Sized>(
     } else {
         Request::decode(header.api, header.version, body)?
     };
-    let Some(mut response) = handler.handle(&header, request, peer).await else {
+    let Some(mut answer) = handler.answer(&header, request, peer).await else {
         return Ok(None);
     };
-    if let Response::ApiVersions(response) = &mut response
+    if let Response::ApiVersions(response) = &mut answer.response
         && unsupported
     {
         response.error_code = ErrorCode::UnsupportedVersion.code();
@@ -258,9 +297,10 @@ async fn respond<H: Handler + ?Sized>(
             .api_keys
             .retain(|api| api.api_key == ApiKey::ApiVersions.key());
     }
-    let frame = response_frame(&header, &response).inspect_err(|error| {
-        let (api, version) = (header.api, header.version);
-        error!(%peer, ?api, version, %error, "the handler's response does not fit the version");
-    })?;
+    let frame =
+        response_frame_with(&header, &answer.response, answer.files).inspect_err(|error| {
+            let (api, version) = (header.api, header.version);
+            error!(%peer, ?api, version, %error, "the handler's response does not fit the version");
+        })?;
     Ok(Some(frame))
 }

@@ -49,6 +49,7 @@ mod scan;
 mod segment;
 mod setting;
 mod topic_keys;
+mod trusted;
 mod txn_index;
 mod types;
 
@@ -56,7 +57,7 @@ pub use config::{LogConfig, LogConfigError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};
 pub use marker::{Marker, TxnOutcome};
-pub use partition::PartitionLog;
+pub use partition::{Located, PartitionLog};
 pub use producers::{OngoingTransaction, ProducerSnapshot, Verification, VerificationGuard};
 pub use setting::{ConfigType, Valid};
 pub use topic_keys::ConfigKey;

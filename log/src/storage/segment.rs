@@ -23,6 +23,7 @@ use super::files::{
 use super::gaps::{Gaps, Holes};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use super::scan::{ScanError, Scanner};
+use super::trusted::Trusted;
 use super::txn_index::TxnIndex;
 
 /// The timestamps of a segment.
@@ -67,12 +68,13 @@ pub(crate) struct Segment {
     base_offset: i64,
     path: PathBuf,
     dir: Arc<LogDir>,
-    file: OnceLock<File>,
+    file: OnceLock<Arc<File>>,
     size: AtomicU64,
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
     aborted: TxnIndex,
     tail: Mutex<Tail>,
+    trusted: Trusted,
     /// What compaction took out; read when it is first needed.
     gaps: RwLock<Option<Option<Arc<Gaps>>>>,
     created_at: i64,
@@ -111,7 +113,8 @@ impl Segment {
         let segment = Self {
             base_offset,
             dir: Arc::clone(dir),
-            file: OnceLock::from(file),
+            file: OnceLock::from(Arc::new(file)),
+            trusted: Trusted::beyond(0),
             size: AtomicU64::new(0),
             offsets: Index::empty(name(INDEX_SUFFIX)),
             times: Index::empty(name(TIME_INDEX_SUFFIX)),
@@ -145,6 +148,7 @@ impl Segment {
             base_offset,
             dir: Arc::clone(dir),
             file: OnceLock::new(),
+            trusted: Trusted::beyond(meta.len()),
             size: AtomicU64::new(meta.len()),
             offsets: Index::sealed(offset_file(folder, base_offset, INDEX_SUFFIX)),
             times: Index::sealed(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
@@ -208,7 +212,25 @@ impl Segment {
         })
     }
 
-    fn file(&self) -> StorageResult<&File> {
+    /// Which of its bytes may be handed out unread.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
+    /// The file, for who reads it on his own.
+    pub(crate) fn shared_file(&self) -> StorageResult<Arc<File>> {
+        self.file().map(Arc::clone)
+    }
+
+    /// The last position at or before this one where the index knows that a batch begins.
+    pub(crate) fn indexed_before(&self, position: u64) -> Option<u64> {
+        let found = self
+            .offsets
+            .last_where(|entry| u64::from(entry.position) <= position);
+        found.ok().flatten().map(|entry| u64::from(entry.position))
+    }
+
+    fn file(&self) -> StorageResult<&Arc<File>> {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
@@ -217,7 +239,7 @@ impl Segment {
             .write(true)
             .open(&self.path)
             .map_err(|e| StorageError::io("open", &self.path, e))?;
-        Ok(self.file.get_or_init(|| opened))
+        Ok(self.file.get_or_init(|| Arc::new(opened)))
     }
 
     /// Whether the indexes have reached a size, or could not name an offset any more.
@@ -304,7 +326,7 @@ impl Segment {
         #[cfg(test)]
         if let Some(room) = self.dir.faults.disk_full_after.lock().take() {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            std::os::unix::fs::FileExt::write_all_at(file, &all[..room.min(all.len())], at)?;
+            std::os::unix::fs::FileExt::write_all_at(&**file, &all[..room.min(all.len())], at)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let mut rest = slices;

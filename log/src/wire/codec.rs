@@ -4,6 +4,8 @@
 //! 24 times the frame (plus a small constant), and it never copies: strings and byte strings share
 //! the frame's memory.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
@@ -189,8 +191,19 @@ impl Decoder {
 pub struct Encoder {
     version: Version,
     buffer: BytesMut,
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     share_from: usize,
+    /// Lengths of the byte strings that lie elsewhere, in order.
+    elsewhere: VecDeque<usize>,
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes to be sent.
+    Bytes(Bytes),
+    /// So many bytes that the caller of [`Encoder::filling`] has elsewhere.
+    Elsewhere(usize),
 }
 
 impl Encoder {
@@ -201,6 +214,7 @@ impl Encoder {
             buffer,
             parts: Vec::new(),
             share_from: usize::MAX,
+            elsewhere: VecDeque::new(),
         }
     }
 
@@ -211,7 +225,15 @@ impl Encoder {
             buffer: BytesMut::new(),
             parts: Vec::new(),
             share_from,
+            elsewhere: VecDeque::new(),
         }
+    }
+
+    /// Fills nullable byte strings that are null, in order, with byte strings of these lengths whose bytes
+    /// lie elsewhere: in a file, from where they are sent without passing through this program.
+    pub fn filling(mut self, lengths: impl IntoIterator<Item = usize>) -> Encoder {
+        self.elsewhere = lengths.into_iter().collect();
+        self
     }
 
     /// The version being written.
@@ -230,11 +252,16 @@ impl Encoder {
     }
 
     /// The bytes written, in order.
-    pub fn into_parts(mut self) -> Vec<Bytes> {
-        if !self.buffer.is_empty() {
-            self.parts.push(self.buffer.freeze());
-        }
+    pub fn into_parts(mut self) -> Vec<Part> {
+        self.end_part();
         self.parts
+    }
+
+    fn end_part(&mut self) {
+        let before = self.buffer.split();
+        if !before.is_empty() {
+            self.parts.push(Part::Bytes(before.freeze()));
+        }
     }
 
     /// Writes raw bytes.
@@ -247,11 +274,8 @@ impl Encoder {
             self.buffer.put_slice(bytes);
             return;
         }
-        let before = self.buffer.split();
-        if !before.is_empty() {
-            self.parts.push(before.freeze());
-        }
-        self.parts.push(bytes.clone());
+        self.end_part();
+        self.parts.push(Part::Bytes(bytes.clone()));
     }
 
     /// Writes an unsigned variable-length integer.
@@ -539,6 +563,14 @@ impl Field for Bytes {
 
 impl Nullable for Bytes {
     fn encode_nullable(value: Option<&Bytes>, encoder: &mut Encoder) -> Result<(), WireError> {
+        if value.is_none()
+            && let Some(length) = encoder.elsewhere.pop_front()
+        {
+            encoder.length(Some(length), true)?;
+            encoder.end_part();
+            encoder.parts.push(Part::Elsewhere(length));
+            return Ok(());
+        }
         encoder.length(value.map(Bytes::len), true)?;
         if let Some(value) = value {
             encoder.put_shared(value);

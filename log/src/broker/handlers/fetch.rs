@@ -1,30 +1,65 @@
 //! Fetch: reads record batches, waiting for `min.bytes` of them up to `max.wait.ms`.
 //!
-//! Sessions are answered sessionless: with session id 0, which tells the client to ask in full.
+//! What is asked for, and what the client knows already, is the session's to say (`fetch_sessions`). A client over
+//! a connection gets larger pieces from the file itself; in this process, and near the end of the log, records are
+//! bytes in memory.
 //! A fetch that waits is woken only by its own partitions, and only when enough bytes came.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::broker::codes;
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core, now};
+use crate::broker::fetch_sessions::Asked;
 use crate::broker::partition::{Partition, Waiting};
 use crate::broker::replicas::Registry;
-use crate::storage::{FetchData, FetchIsolation};
-use crate::wire::ErrorCode;
+use crate::net::FileRange;
+use crate::storage::{AbortedTxn, FetchIsolation, LogPosition};
 use crate::wire::messages::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
     PartitionData,
 };
+use crate::wire::{ErrorCode, Str};
 
 /// Records behind the end of the log from where on a read may well have to go to the disk.
 const COLD_RECORDS: i64 = 100_000;
 
+/// Fewer bytes are read and written with the rest of the response: one system call instead of three.
+const FILE_RANGE_FROM: usize = 32 * 1024;
+
+/// Where the records of an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Memory,
+    /// In their files, where that saves something.
+    Files,
+}
+
+/// What a fetch wants, whoever reads it.
+struct Wanted {
+    asked: Arc<Vec<Asked>>,
+    max_bytes: i32,
+    isolation: FetchIsolation,
+    place: Place,
+}
+
+impl Wanted {
+    /// The end of what this reader may see.
+    fn visible(&self, position: &LogPosition) -> i64 {
+        match self.isolation {
+            FetchIsolation::TxnCommitted => position.last_stable_offset,
+            _ => position.high_watermark,
+        }
+    }
+}
+
 /// What one pass over the partitions read.
+#[derive(Default)]
 struct Pass {
-    responses: Vec<FetchableTopicResponse>,
+    answers: Vec<Answered>,
     bytes: i64,
     /// Something must be told at once: an error, or a divergence.
     urgent: bool,
@@ -32,39 +67,95 @@ struct Pass {
     seen: Vec<(Arc<Partition>, i64)>,
 }
 
-pub(crate) async fn handle(core: &Arc<Core>, request: FetchRequest) -> FetchResponse {
-    if let Some(code) = session_error(&request) {
-        return FetchResponse {
-            error_code: code.code(),
-            ..FetchResponse::default()
-        };
+/// The answer to what was asked of one partition.
+struct Answered {
+    topic: Str,
+    topic_id: Uuid,
+    data: PartitionData,
+    /// The records; those in the data are then null.
+    file: Option<FileRange>,
+}
+
+impl Answered {
+    fn told(&self) -> (&PartitionData, bool) {
+        (&self.data, self.has_records())
     }
-    let request = Arc::new(request);
+
+    fn has_records(&self) -> bool {
+        self.file.is_some() || self.data.records.as_ref().is_some_and(|r| !r.is_empty())
+    }
+}
+
+/// Answers with the records in memory.
+pub(crate) async fn handle(core: &Arc<Core>, cx: &Context, request: FetchRequest) -> FetchResponse {
+    fetch(core, cx, request, Place::Memory).await.0
+}
+
+/// Answers with records in memory or, where they are null, in the files.
+pub(crate) async fn answer(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: FetchRequest,
+) -> (FetchResponse, Vec<FileRange>) {
+    fetch(core, cx, request, Place::Files).await
+}
+
+async fn fetch(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: FetchRequest,
+    place: Place,
+) -> (FetchResponse, Vec<FileRange>) {
+    let sessions = &core.fetch_sessions;
+    let context = match sessions.begin(&request, cx.version, now()) {
+        Ok(context) => context,
+        Err(code) => return (refused(code, 0), vec![]),
+    };
+    let wanted = Arc::new(Wanted {
+        asked: Arc::clone(&context.asked),
+        max_bytes: request.max_bytes,
+        isolation: if request.isolation_level == 1 {
+            FetchIsolation::TxnCommitted
+        } else {
+            FetchIsolation::HighWatermark
+        },
+        place,
+    });
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let min_bytes = i64::from(request.min_bytes.max(0));
+    let mut answers = gather(core, &wanted, wait, i64::from(request.min_bytes.max(0))).await;
+    match sessions.finish(&context, &mut answers, Answered::told, now()) {
+        Ok(session_id) => respond(answers, session_id),
+        Err(code) => (refused(code, request.session_id), vec![]),
+    }
+}
+
+/// Reads, waiting for enough bytes.
+async fn gather(
+    core: &Arc<Core>,
+    wanted: &Arc<Wanted>,
+    wait: Duration,
+    min_bytes: i64,
+) -> Vec<Answered> {
     let mut deadline = None;
     loop {
-        let pass = read(core, &request).await;
+        let pass = read(core, wanted).await;
         let enough =
             pass.urgent || pass.bytes >= min_bytes || wait.is_zero() || pass.seen.is_empty();
         if enough {
-            return respond(pass);
+            return pass.answers;
         }
         let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + wait);
         if tokio::time::Instant::now() >= deadline {
-            return respond(pass);
+            return pass.answers;
         }
         let partitions = pass.seen.iter().map(|(p, _)| Arc::clone(p)).collect();
-        let waiting = Waiting::register(
-            partitions,
-            min_bytes.saturating_sub(pass.bytes),
-            isolation(&request),
-        );
+        let missing = min_bytes.saturating_sub(pass.bytes);
+        let waiting = Waiting::register(partitions, missing, wanted.isolation);
         // What came between the read and the registration woke nobody.
         let missed = pass
             .seen
             .iter()
-            .any(|(p, end)| visible(p, &request) > *end || p.is_deleted());
+            .any(|(p, end)| wanted.visible(&p.log.position()) > *end || p.is_deleted());
         if missed {
             continue;
         }
@@ -73,178 +164,192 @@ pub(crate) async fn handle(core: &Arc<Core>, request: FetchRequest) -> FetchResp
             .is_err()
         {
             drop(waiting);
-            return respond(read(core, &request).await);
+            return read(core, wanted).await.answers;
         }
     }
 }
 
-/// Sessions that were never given out are not known.
-fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
-    match (request.session_id, request.session_epoch) {
-        (0, -1 | 0) => None,
-        (0, _) => Some(ErrorCode::InvalidFetchSessionEpoch),
-        // Epoch -1 closes the session: there is nothing to close, and the fetch is a full one.
-        (_, -1) => None,
-        _ => Some(ErrorCode::FetchSessionIdNotFound),
-    }
-}
-
-fn respond(pass: Pass) -> FetchResponse {
+fn refused(code: ErrorCode, session_id: i32) -> FetchResponse {
     FetchResponse {
-        responses: pass.responses,
+        error_code: code.code(),
+        session_id,
         ..FetchResponse::default()
     }
 }
 
-fn isolation(request: &FetchRequest) -> FetchIsolation {
-    if request.isolation_level == 1 {
-        FetchIsolation::TxnCommitted
-    } else {
-        FetchIsolation::HighWatermark
+/// The response; what follows one another of a topic stands together in it.
+fn respond(answers: Vec<Answered>, session_id: i32) -> (FetchResponse, Vec<FileRange>) {
+    let mut responses: Vec<FetchableTopicResponse> = vec![];
+    let mut files = vec![];
+    for answer in answers {
+        files.extend(answer.file);
+        match responses.last_mut() {
+            Some(last) if last.topic == answer.topic && last.topic_id == answer.topic_id => {
+                last.partitions.push(answer.data);
+            }
+            _ => responses.push(FetchableTopicResponse {
+                topic: answer.topic,
+                topic_id: answer.topic_id,
+                partitions: vec![answer.data],
+                ..FetchableTopicResponse::default()
+            }),
+        }
     }
+    let response = FetchResponse {
+        session_id,
+        responses,
+        ..FetchResponse::default()
+    };
+    (response, files)
 }
 
-/// The end of what this reader may see.
-fn visible(partition: &Partition, request: &FetchRequest) -> i64 {
-    let position = partition.log.position();
-    match isolation(request) {
-        FetchIsolation::TxnCommitted => position.last_stable_offset,
-        _ => position.high_watermark,
-    }
-}
-
-async fn read(core: &Arc<Core>, request: &Arc<FetchRequest>) -> Pass {
+async fn read(core: &Arc<Core>, wanted: &Arc<Wanted>) -> Pass {
     let registry = core.replicas.registry();
-    if !may_block(&registry, request) {
-        return pass(core, &registry, request);
+    if !may_block(&registry, wanted) {
+        return pass(core, &registry, wanted);
     }
-    let (shared, ask) = (Arc::clone(core), Arc::clone(request));
+    let (shared, ask) = (Arc::clone(core), Arc::clone(wanted));
     let read = tokio::task::spawn_blocking(move || pass(&shared, &registry, &ask)).await;
     read.unwrap_or_else(|e| {
         tracing::error!(error = %e, "a fetch failed");
         Pass {
-            responses: vec![],
-            bytes: 0,
             urgent: true,
-            seen: vec![],
+            ..Pass::default()
         }
     })
 }
 
 /// Whether any partition is read so far back that the page cache may not have it.
-fn may_block(registry: &Registry, request: &FetchRequest) -> bool {
-    request.topics.iter().any(|topic| {
-        let Ok(replicas) = registry.lookup(&topic.topic, topic.topic_id) else {
-            return false;
-        };
-        topic.partitions.iter().any(|p| {
-            replicas.partition(p.partition).is_ok_and(|partition| {
-                partition
-                    .log
-                    .log_end_offset()
-                    .saturating_sub(p.fetch_offset)
-                    > COLD_RECORDS
-            })
+fn may_block(registry: &Registry, wanted: &Wanted) -> bool {
+    wanted.asked.iter().any(|asked| {
+        let found = registry
+            .lookup(&asked.topic, asked.topic_id)
+            .and_then(|replicas| replicas.partition(asked.partition.partition));
+        found.is_ok_and(|partition| {
+            let end = partition.log.log_end_offset();
+            end.saturating_sub(asked.partition.fetch_offset) > COLD_RECORDS
         })
     })
 }
 
-fn pass(core: &Core, registry: &Registry, request: &FetchRequest) -> Pass {
-    let limit = request.max_bytes.min(core.settings.fetch_max_bytes).max(0);
+fn pass(core: &Core, registry: &Registry, wanted: &Wanted) -> Pass {
+    let limit = wanted.max_bytes.min(core.settings.fetch_max_bytes).max(0);
     let mut budget = usize::try_from(limit).unwrap_or(0);
     let mut pass = Pass {
-        responses: vec![],
-        bytes: 0,
-        urgent: false,
-        seen: vec![],
+        answers: Vec::with_capacity(wanted.asked.len()),
+        ..Pass::default()
     };
-    for topic in &request.topics {
-        let replicas = registry.lookup(&topic.topic, topic.topic_id);
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|asked| {
-                let partition = match &replicas {
-                    Ok(replicas) => replicas.partition(asked.partition),
-                    Err(code) => Err(*code),
-                };
-                let partition = match partition {
-                    Ok(partition) => partition,
-                    Err(code) => {
-                        pass.urgent = true;
-                        return failed(asked, code, None);
-                    }
-                };
-                let nothing_yet = pass.bytes == 0;
-                match read_one(partition, asked, request, budget, nothing_yet) {
-                    Ok(data) => {
-                        budget = budget.saturating_sub(data.records.len());
-                        let bytes = i64::try_from(data.records.len()).unwrap_or(i64::MAX);
-                        pass.bytes = pass.bytes.saturating_add(bytes);
-                        let end = match isolation(request) {
-                            FetchIsolation::TxnCommitted => data.position.last_stable_offset,
-                            _ => data.position.high_watermark,
-                        };
-                        pass.seen.push((Arc::clone(partition), end));
-                        found(asked, data, request)
-                    }
-                    Err(code) => {
-                        pass.urgent = true;
-                        failed(asked, code, Some(partition))
-                    }
+    for asked in wanted.asked.iter() {
+        let partition = registry
+            .lookup(&asked.topic, asked.topic_id)
+            .and_then(|replicas| replicas.partition(asked.partition.partition));
+        let read = partition.and_then(|partition| {
+            let nothing_yet = pass.bytes == 0;
+            read_one(partition, &asked.partition, wanted, budget, nothing_yet)
+        });
+        let (data, file) = match read {
+            Ok(read) => {
+                budget = budget.saturating_sub(read.len());
+                let bytes = i64::try_from(read.len()).unwrap_or(i64::MAX);
+                pass.bytes = pass.bytes.saturating_add(bytes);
+                if let Ok(partition) = partition {
+                    let end = wanted.visible(&read.position);
+                    pass.seen.push((Arc::clone(partition), end));
                 }
-            })
-            .collect();
-        pass.responses.push(FetchableTopicResponse {
-            topic: topic.topic.clone(),
-            topic_id: topic.topic_id,
-            partitions,
-            ..FetchableTopicResponse::default()
+                found(&asked.partition, read, wanted)
+            }
+            Err(code) => {
+                pass.urgent = true;
+                (failed(&asked.partition, code, partition.ok()), None)
+            }
+        };
+        pass.answers.push(Answered {
+            topic: asked.topic.clone(),
+            topic_id: asked.topic_id,
+            data,
+            file,
         });
     }
     pass
 }
 
+/// What was read of one partition.
+struct Read {
+    records: Bytes,
+    file: Option<FileRange>,
+    position: LogPosition,
+    aborted: Vec<AbortedTxn>,
+}
+
+impl Read {
+    fn len(&self) -> usize {
+        self.file
+            .as_ref()
+            .map_or(self.records.len(), FileRange::len)
+    }
+}
+
 fn read_one(
     partition: &Partition,
     asked: &FetchPartition,
-    request: &FetchRequest,
+    wanted: &Wanted,
     budget: usize,
     nothing_yet: bool,
-) -> Result<FetchData, ErrorCode> {
+) -> Result<Read, ErrorCode> {
     partition.check_epoch(asked.current_leader_epoch)?;
     let max = usize::try_from(asked.partition_max_bytes)
         .unwrap_or(0)
         .min(budget);
-    partition
-        .log
-        .read(asked.fetch_offset, max, nothing_yet, isolation(request))
-        .map_err(|e| {
-            let code = codes::storage(&e);
-            if code == ErrorCode::CorruptMessage || code == ErrorCode::KafkaStorageError {
-                tracing::error!(topic = %partition.topic, partition = partition.index, error = %e, "a read failed");
-            }
-            code
-        })
+    let (log, offset) = (&partition.log, asked.fetch_offset);
+    let located = match wanted.place {
+        Place::Memory => None,
+        Place::Files => log.locate(offset, max, nothing_yet, FILE_RANGE_FROM, wanted.isolation),
+    };
+    if let Some(located) = located {
+        return Ok(Read {
+            records: Bytes::new(),
+            file: Some(FileRange::new(located.file, located.position, located.len)),
+            position: located.log,
+            aborted: located.aborted,
+        });
+    }
+    let data = log.read(offset, max, nothing_yet, wanted.isolation).map_err(|e| {
+        let code = codes::storage(&e);
+        if code == ErrorCode::CorruptMessage || code == ErrorCode::KafkaStorageError {
+            tracing::error!(topic = %partition.topic, partition = partition.index, error = %e, "a read failed");
+        }
+        code
+    })?;
+    Ok(Read {
+        records: data.records,
+        file: None,
+        position: data.position,
+        aborted: data.aborted,
+    })
 }
 
-fn found(asked: &FetchPartition, data: FetchData, request: &FetchRequest) -> PartitionData {
-    let committed = isolation(request) == FetchIsolation::TxnCommitted;
-    PartitionData {
+fn found(
+    asked: &FetchPartition,
+    read: Read,
+    wanted: &Wanted,
+) -> (PartitionData, Option<FileRange>) {
+    let committed = wanted.isolation == FetchIsolation::TxnCommitted;
+    let data = PartitionData {
         partition_index: asked.partition,
-        high_watermark: data.position.high_watermark,
-        last_stable_offset: data.position.last_stable_offset,
-        log_start_offset: data.position.log_start_offset,
-        aborted_transactions: committed.then(|| aborted(&data)),
-        records: Some(data.records),
+        high_watermark: read.position.high_watermark,
+        last_stable_offset: read.position.last_stable_offset,
+        log_start_offset: read.position.log_start_offset,
+        aborted_transactions: committed.then(|| aborted(&read.aborted)),
+        records: read.file.is_none().then_some(read.records),
         ..PartitionData::default()
-    }
+    };
+    (data, read.file)
 }
 
 /// What a reader of committed records drops.
-fn aborted(data: &FetchData) -> Vec<AbortedTransaction> {
-    let transactions = data.aborted.iter();
+fn aborted(transactions: &[AbortedTxn]) -> Vec<AbortedTransaction> {
     transactions
+        .iter()
         .map(|aborted| AbortedTransaction {
             producer_id: aborted.producer_id,
             first_offset: aborted.first_offset,

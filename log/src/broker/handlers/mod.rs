@@ -37,7 +37,20 @@ pub(super) mod write_txn_markers;
 use std::sync::Arc;
 
 use super::core::{Context, Core};
+use crate::net::Answer;
 use crate::wire::{ApiKey, ErrorCode, Request, Response};
+
+/// The same for a request that came over a connection: records may stay in their files.
+pub(super) async fn answer(core: &Arc<Core>, cx: &Context, request: Request) -> Option<Answer> {
+    match request {
+        Request::Fetch(r) => {
+            let (response, files) = fetch::answer(core, cx, r).await;
+            let response = response.into();
+            Some(Answer { response, files })
+        }
+        request => handle(core, cx, request).await.map(Answer::from),
+    }
+}
 
 /// The APIs that this broker handles, each with its answer: what stands here is what it advertises.
 macro_rules! handlers {
@@ -68,7 +81,7 @@ macro_rules! handlers {
 handlers! {
     core, cx;
     Request::Produce(r) => produce::handle(core, cx, r).await.into(),
-    Request::Fetch(r) => fetch::handle(core, r).await.into(),
+    Request::Fetch(r) => fetch::handle(core, cx, r).await.into(),
     Request::ListOffsets(r) => list_offsets::handle(core, cx, r).await.into(),
     Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
     Request::ApiVersions(r) => api_versions::handle(core, cx, &r).into(),

@@ -12,10 +12,13 @@
 mod append;
 mod cleanup;
 mod flush;
+mod locate;
 mod open;
 mod read;
 mod state;
 mod transactions;
+
+pub use locate::Located;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

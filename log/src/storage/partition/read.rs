@@ -161,7 +161,7 @@ impl PartitionLog {
         Ok(nothing)
     }
 
-    fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
+    pub(super) fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
         self.segments
             .read()
             .range(..=offset)
@@ -169,7 +169,7 @@ impl PartitionLog {
             .map(|(_, s)| Arc::clone(s))
     }
 
-    fn segment_after(&self, base_offset: i64) -> Option<Arc<Segment>> {
+    pub(super) fn segment_after(&self, base_offset: i64) -> Option<Arc<Segment>> {
         let after = (Bound::Excluded(base_offset), Bound::Unbounded);
         self.segments
             .read()
@@ -272,6 +272,7 @@ impl PartitionLog {
             // The header was whole a moment ago: the file is shorter than it was.
             return Err(damage(begin, "the batch is cut short".to_owned()));
         }
+        segment.trusted().add(begin..begin + end as u64);
         Ok(Found::Records {
             records: bytes.slice(..end),
             next_offset,
