@@ -13,7 +13,7 @@ use crate::settings::{Flags, Settings};
 
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// A TOML file of settings, by Kafka's keys, and data.dir, listen, pg.listen
+    /// A file of settings by Kafka's keys: TOML, or properties such as Kafka's server.properties
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where everything is kept [default: thalweg-data]
@@ -43,7 +43,7 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     println!(
         "Thalweg {} is ready: Kafka on {}, Postgres on {}, data in {}",
         env!("CARGO_PKG_VERSION"),
-        running.kafka,
+        running.kafka.join(", "),
         running.postgres,
         settings.data_dir.display()
     );
@@ -59,7 +59,7 @@ pub async fn run(args: ServerArgs) -> Result<()> {
 
 /// A broker, an engine and their listeners.
 struct Running {
-    kafka: std::net::SocketAddr,
+    kafka: Vec<String>,
     postgres: std::net::SocketAddr,
     broker: Broker,
     engine: Engine,
@@ -73,7 +73,13 @@ impl Running {
             config = config.set(key, value);
         }
         let broker = Broker::start(config).await?;
-        let kafka = broker.listen(&settings.listen).await?;
+        let kafka = match broker.addresses().as_slice() {
+            [(_, only)] => vec![only.to_string()],
+            several => several
+                .iter()
+                .map(|(name, address)| format!("{address} ({name})"))
+                .collect(),
+        };
         let client = Client::with_transport(broker.transport(), ClientConfig::default());
         let engine = Engine::start(EngineConfig::new(&settings.data_dir), client).await?;
         let pg = PgServer::start(engine.clone(), &settings.pg_listen).await?;

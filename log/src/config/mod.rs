@@ -13,7 +13,7 @@ mod listeners;
 mod settings;
 
 pub use broker::BrokerConfig;
-pub use catalogue::{BrokerKey, UpdateMode, broker_key, broker_keys, update_mode};
+pub use catalogue::{BrokerKey, UpdateMode, all_names, broker_key, broker_keys, update_mode};
 pub use describe::{
     ConfigSource, DescribedConfig, Synonym, describe_broker, describe_cluster, describe_group,
     describe_topic, topic_config,
@@ -22,7 +22,7 @@ pub use group::{GROUP_KEYS, GroupKey, GroupSettings, group_settings};
 pub use listeners::Listener;
 pub use settings::{
     CleanerSettings, ConsumerGroupSettings, Layer, Layers, Settings, TransactionSettings,
-    check_dynamic,
+    check_dynamic, check_value,
 };
 
 /// A configuration that is not understood.

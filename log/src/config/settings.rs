@@ -323,7 +323,10 @@ impl Settings {
 }
 
 /// Checks that a broker key is known and takes a value.
-pub(super) fn check_value(name: &str, value: &str) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// [`ConfigError`] with the nearest known key, what the key takes, or why it cannot be set.
+pub fn check_value(name: &str, value: &str) -> Result<(), ConfigError> {
     if let Some(key) = topic_default(name) {
         return LogConfig::default()
             .set(key.name, value)

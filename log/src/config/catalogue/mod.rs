@@ -157,6 +157,8 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
     const CLASSES: &str =
         "it names a Java class, and there is no Java in this broker: leave the key out";
     const OLD: &str = "Kafka dropped it with ZooKeeper: leave the key out";
+    const TIERING: &str = "tiered storage is not there yet: leave the key out";
+    const GROUPS: &str = "share groups and Streams groups are not there yet: leave the key out";
     let base = match name.strip_prefix("listener.name.") {
         Some(rest) => rest.split_once('.').map_or(rest, |(_, base)| base),
         None => name,
@@ -187,6 +189,18 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
     {
         return Some(OLD);
     }
+    if name.starts_with("remote.") && broker_key(name).is_none() {
+        return Some(TIERING);
+    }
+    let groups = [
+        "group.share.",
+        "group.streams.",
+        "share.coordinator.",
+        "share.fetch.",
+    ];
+    if groups.iter().any(|prefix| name.starts_with(prefix)) && broker_key(name).is_none() {
+        return Some(GROUPS);
+    }
     matches!(
         name,
         "alter.config.policy.class.name"
@@ -196,15 +210,12 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
             | "kafka.metrics.reporters"
             | "principal.builder.class"
             | "replica.selector.class"
-            | "remote.log.storage.manager.class.name"
-            | "remote.log.storage.manager.class.path"
-            | "remote.log.metadata.manager.class.path"
     )
     .then_some(CLASSES)
 }
 
-/// Every name that is accepted, for suggestions.
-pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+/// Every broker key's name that is accepted, for suggestions.
+pub fn all_names() -> impl Iterator<Item = &'static str> {
     let topics = LogConfig::keys().iter().filter_map(|k| k.broker_name);
     broker_keys().map(|k| k.name).chain(topics)
 }
