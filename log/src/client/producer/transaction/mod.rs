@@ -116,10 +116,10 @@ impl Transactions {
     }
 
     /// Runs `ask` until it succeeds, fails for good, or `deadline` would pass.
-    async fn retry<T>(
+    async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
         &self,
         deadline: Instant,
-        mut ask: impl AsyncFnMut() -> Result<T, ClientError>,
+        mut ask: impl FnMut() -> F,
     ) -> Result<T, ClientError> {
         let mut attempt = 0;
         loop {
@@ -158,7 +158,7 @@ impl Transactions {
             ))),
         })?;
         let asked = self
-            .retry(deadline, async || {
+            .retry(deadline, || async {
                 let version2 = !self.version1 && self.finalized_version().await? >= 2;
                 let request = requests::init_producer_id(&self.id, millis(self.timeout), known);
                 let response = self
@@ -319,7 +319,7 @@ impl Transactions {
         deadline: Instant,
     ) -> Result<(), ClientError> {
         if !version2 {
-            self.retry(deadline, async || {
+            self.retry(deadline, || async {
                 let request = requests::add_offsets(&self.id, identity, &group.group_id);
                 self.coordinator
                     .ask::<AddOffsetsToTxnRequest>(
@@ -339,7 +339,7 @@ impl Transactions {
         let coordinator = self.group_coordinator(&group.group_id);
         let grouped = group.generation_id >= 0 || !group.member_id.is_empty();
         let request = requests::offset_commit(&self.id, identity, offsets, group);
-        self.retry(deadline, async || {
+        self.retry(deadline, || async {
             coordinator
                 .ask::<TxnOffsetCommitRequest>(
                     self.lane,
@@ -404,7 +404,7 @@ impl Transactions {
         deadline: Instant,
     ) -> Result<Option<Identity>, ClientError> {
         let ended = self
-            .retry(deadline, async || {
+            .retry(deadline, || async {
                 self.coordinator.find().await?;
                 self.with(Machine::end_sent);
                 let request = requests::end(&self.id, identity, commit);
