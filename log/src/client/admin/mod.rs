@@ -4,6 +4,7 @@
 //! nothing is known, the inner one that this thing was refused. Calls for one thing
 //! (`create_topic`, `delete_topic`, …) have one error.
 
+mod configs;
 mod groups;
 mod topics;
 mod types;
@@ -11,9 +12,10 @@ mod types;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use configs::DescribeConfigsOptions;
 pub use types::{
-    AlterConfig, ClusterDescription, ConfigEntry, ConfigResource, CreatedTopic, GroupDescription,
-    GroupListing, MemberDescription, NewTopic, TopicListing,
+    AlterConfig, ClusterDescription, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic,
+    GroupDescription, GroupListing, MemberDescription, NewTopic, TopicListing,
 };
 
 use super::core::Core;

@@ -1,20 +1,16 @@
-//! Topics, their partitions, configurations and records.
+//! Topics, their partitions and records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{
-    Admin, AlterConfig, ClusterDescription, ConfigEntry, ConfigResource, CreatedTopic, Each,
-    NewTopic, TopicListing, only,
-};
+use super::{Admin, ClusterDescription, CreatedTopic, Each, NewTopic, TopicListing, only};
 use crate::client::core::{millis, response_of};
 use crate::client::transport::{Call, Destination};
 use crate::client::{ClientError, TopicInfo, TopicPartition};
 use crate::wire::messages::{
-    AlterConfigsResource, AlterableConfig, CreatableReplicaAssignment, CreatableTopic,
-    CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
-    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeConfigsResource, IncrementalAlterConfigsRequest,
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
+    CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition, DeleteRecordsRequest,
+    DeleteRecordsTopic, DeleteTopicsRequest,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -167,99 +163,6 @@ impl Admin {
         only(answers, "CreatePartitions")
     }
 
-    /// The configuration of topics or brokers, defaults included.
-    pub async fn describe_configs(
-        &self,
-        resources: &[ConfigResource],
-    ) -> Result<Each<Vec<ConfigEntry>, ConfigResource>, ClientError> {
-        let mut results = BTreeMap::new();
-        // A broker's own configuration only that broker knows.
-        let brokers = resources.iter().filter_map(|r| match r {
-            ConfigResource::Broker(id) => Some((Destination::Broker(*id), vec![r.clone()])),
-            ConfigResource::Topic(_) => None,
-        });
-        let topics: Vec<ConfigResource> = resources
-            .iter()
-            .filter(|r| matches!(r, ConfigResource::Topic(_)))
-            .cloned()
-            .collect();
-        let topics = Some((Destination::Any, topics)).filter(|(_, t)| !t.is_empty());
-        for (destination, resources) in topics.into_iter().chain(brokers) {
-            let request = DescribeConfigsRequest {
-                resources: resources
-                    .iter()
-                    .map(|r| DescribeConfigsResource {
-                        resource_type: r.kind(),
-                        resource_name: Str::from(r.name()),
-                        configuration_keys: None,
-                        ..DescribeConfigsResource::default()
-                    })
-                    .collect(),
-                ..DescribeConfigsRequest::default()
-            };
-            let core = &self.core;
-            let response = core
-                .retry(core.deadline(), || core.ask(destination, request.clone()))
-                .await?;
-            for result in response.results {
-                let resource = resources
-                    .iter()
-                    .find(|r| r.kind() == result.resource_type && result.resource_name == r.name());
-                let Some(resource) = resource else { continue };
-                let what = format!("configuration of {resource}");
-                let entries = check(result.error_code, what, result.error_message).map(|()| {
-                    result
-                        .configs
-                        .into_iter()
-                        .map(|c| ConfigEntry {
-                            name: c.name.to_string(),
-                            value: c.value.map(|v| v.to_string()),
-                            read_only: c.read_only,
-                            is_default: c.config_source == 5,
-                            is_sensitive: c.is_sensitive,
-                            source: c.config_source,
-                        })
-                        .collect()
-                });
-                results.insert(resource.clone(), entries);
-            }
-        }
-        Ok(results)
-    }
-
-    /// Changes single configuration entries of a topic or broker.
-    pub async fn alter_configs(
-        &self,
-        resource: &ConfigResource,
-        changes: &[AlterConfig],
-    ) -> Result<(), ClientError> {
-        let request = IncrementalAlterConfigsRequest {
-            resources: vec![AlterConfigsResource {
-                resource_type: resource.kind(),
-                resource_name: Str::from(resource.name()),
-                configs: changes.iter().map(alterable).collect(),
-                ..AlterConfigsResource::default()
-            }],
-            ..IncrementalAlterConfigsRequest::default()
-        };
-        let destination = match resource {
-            ConfigResource::Broker(id) => Destination::Broker(*id),
-            ConfigResource::Topic(_) => Destination::Any,
-        };
-        let core = &self.core;
-        let response = core
-            .retry(core.deadline(), || core.ask(destination, request.clone()))
-            .await?;
-        match response.responses.into_iter().next() {
-            Some(r) => check(
-                r.error_code,
-                format!("change the configuration of {resource}"),
-                r.error_message,
-            ),
-            None => only(Each::new(), "IncrementalAlterConfigs"),
-        }
-    }
-
     /// Deletes the records below the given offsets (-1: below the high watermark). Returns
     /// the partitions' new log start offsets.
     pub async fn delete_records(
@@ -369,21 +272,6 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
             })
             .collect(),
         ..CreatableTopic::default()
-    }
-}
-
-fn alterable(change: &AlterConfig) -> AlterableConfig {
-    let (name, operation, value) = match change {
-        AlterConfig::Set(name, value) => (name, 0, Some(value)),
-        AlterConfig::Delete(name) => (name, 1, None),
-        AlterConfig::Append(name, value) => (name, 2, Some(value)),
-        AlterConfig::Subtract(name, value) => (name, 3, Some(value)),
-    };
-    AlterableConfig {
-        name: Str::from(name),
-        config_operation: operation,
-        value: value.map(Str::from),
-        ..AlterableConfig::default()
     }
 }
 

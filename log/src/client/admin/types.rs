@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::client::transport::Destination;
 use crate::client::{Node, TopicPartition};
 
 /// A topic to create.
@@ -96,20 +97,57 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker.
     Broker(i32),
+    /// What holds for all brokers that set nothing themselves.
+    BrokerDefaults,
+    /// The loggers of a broker.
+    BrokerLoggers(i32),
+    /// A subscription of clients' metrics.
+    ClientMetrics(String),
+    /// A group.
+    Group(String),
 }
 
 impl ConfigResource {
     pub(super) fn kind(&self) -> i8 {
         match self {
             ConfigResource::Topic(_) => 2,
-            ConfigResource::Broker(_) => 4,
+            ConfigResource::Broker(_) | ConfigResource::BrokerDefaults => 4,
+            ConfigResource::BrokerLoggers(_) => 8,
+            ConfigResource::ClientMetrics(_) => 16,
+            ConfigResource::Group(_) => 32,
         }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            ConfigResource::Topic(name) => name.clone(),
-            ConfigResource::Broker(id) => id.to_string(),
+            ConfigResource::Topic(name)
+            | ConfigResource::ClientMetrics(name)
+            | ConfigResource::Group(name) => name.clone(),
+            ConfigResource::Broker(id) | ConfigResource::BrokerLoggers(id) => id.to_string(),
+            ConfigResource::BrokerDefaults => String::new(),
+        }
+    }
+
+    /// Who is asked: a broker's own configuration only that broker knows.
+    pub(super) fn destination(&self) -> Destination {
+        match self {
+            ConfigResource::Broker(id) | ConfigResource::BrokerLoggers(id) => {
+                Destination::Broker(*id)
+            }
+            _ => Destination::Any,
+        }
+    }
+
+    /// The resource of Kafka's type code and name, if it is known here.
+    pub(super) fn from_parts(kind: i8, name: &str) -> Option<Self> {
+        match kind {
+            2 => Some(ConfigResource::Topic(name.to_owned())),
+            4 if name.is_empty() => Some(ConfigResource::BrokerDefaults),
+            4 => name.parse().ok().map(ConfigResource::Broker),
+            8 => name.parse().ok().map(ConfigResource::BrokerLoggers),
+            16 => Some(ConfigResource::ClientMetrics(name.to_owned())),
+            32 => Some(ConfigResource::Group(name.to_owned())),
+            _ => None,
         }
     }
 }
@@ -119,6 +157,10 @@ impl std::fmt::Display for ConfigResource {
         match self {
             ConfigResource::Topic(name) => write!(f, "topic {name}"),
             ConfigResource::Broker(id) => write!(f, "broker {id}"),
+            ConfigResource::BrokerDefaults => f.write_str("all brokers"),
+            ConfigResource::BrokerLoggers(id) => write!(f, "the loggers of broker {id}"),
+            ConfigResource::ClientMetrics(name) => write!(f, "client metrics {name}"),
+            ConfigResource::Group(name) => write!(f, "group {name}"),
         }
     }
 }
@@ -136,7 +178,25 @@ pub struct ConfigEntry {
     pub is_default: bool,
     /// Whether its value is kept back.
     pub is_sensitive: bool,
-    /// Kafka's number for where the value comes from (1 the topic, 5 the default, …).
+    /// Kafka's number for where the value comes from: 1 the topic, 2 the broker at run time, 3 all
+    /// brokers at run time, 4 the broker's start, 5 the default, 6 a logger, 8 the group.
+    pub source: i8,
+    /// Every place that sets the entry, the nearest first; empty unless asked for.
+    pub synonyms: Vec<ConfigSynonym>,
+    /// Kafka's number for the type of the value (1 boolean, 2 string, 3 int, …); 0 if unknown.
+    pub kind: i8,
+    /// What the entry does, if that was asked for and the broker tells it.
+    pub documentation: Option<String>,
+}
+
+/// A place that sets a configuration entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// The entry's key there.
+    pub name: String,
+    /// Its value there; `None` if it is secret or not set.
+    pub value: Option<String>,
+    /// Kafka's number for the place.
     pub source: i8,
 }
 
