@@ -249,6 +249,7 @@ compare! {
     offset_delete: OffsetDeleteRequest OffsetDeleteResponse;
     describe_client_quotas: DescribeClientQuotasRequest DescribeClientQuotasResponse;
     alter_client_quotas: AlterClientQuotasRequest AlterClientQuotasResponse;
+    describe_user_scram_credentials: DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
     describe_quorum: DescribeQuorumRequest DescribeQuorumResponse;
     update_features: UpdateFeaturesRequest UpdateFeaturesResponse;
     describe_cluster: DescribeClusterRequest DescribeClusterResponse;

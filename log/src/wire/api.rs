@@ -184,6 +184,7 @@ apis! {
     OffsetDelete OffsetDeleteRequest OffsetDeleteResponse;
     DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
     AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse;
+    DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
     DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
     UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse;

@@ -156,6 +156,8 @@ catalogue! {
     DescribeClientQuotas = 48: 0..=1, flexible 1;
     /// Set and remove quotas.
     AlterClientQuotas = 49: 0..=1, flexible 1;
+    /// Describe SCRAM credentials.
+    DescribeUserScramCredentials = 50: 0..=0, flexible 0;
     /// Describe the controllers' quorum.
     DescribeQuorum = 55: 0..=2, flexible 0;
     /// Change the finalized versions of features.
@@ -270,7 +272,7 @@ mod tests {
             "0:0-13 1:4-18 2:1-11 3:0-13 8:2-10 9:1-10 10:0-6 11:0-9 12:0-4 13:0-5 14:0-5 15:0-6 16:0-5 \
              17:0-1 18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 24:0-5 25:0-4 26:0-5 27:1-2 28:0-5 32:1-4 \
              33:0-2 34:1-2 35:1-5 36:0-2 37:0-3 42:0-2 43:0-2 44:0-1 45:0-1 46:0-0 47:0-0 48:0-1 49:0-1 \
-             55:0-2 57:0-2 60:0-2 61:0-0 64:0-0 65:0-0 66:0-2 68:0-1 69:0-1 74:0-1 75:0-0 80:0-1 81:0-0"
+             50:0-0 55:0-2 57:0-2 60:0-2 61:0-0 64:0-0 65:0-0 66:0-2 68:0-1 69:0-1 74:0-1 75:0-0 80:0-1 81:0-0"
         );
     }
 

@@ -212,3 +212,39 @@ async fn quotas_that_make_no_sense_are_refused() {
         assert_eq!(answer.entries, None);
     }
 }
+
+/// Kafka's tool asks for credentials with the quotas of a user.
+#[tokio::test]
+async fn no_user_has_scram_credentials() {
+    let bench = Bench::start(&[]).await;
+    for users in [None, Some(vec![])] {
+        let request = DescribeUserScramCredentialsRequest {
+            users,
+            ..Default::default()
+        };
+        for answer in bench.ask_in_all(request).await {
+            assert_eq!((answer.error_code, answer.results), (0, vec![]));
+        }
+    }
+    let user = |name: &str| UserName {
+        name: name.into(),
+        ..Default::default()
+    };
+    let request = DescribeUserScramCredentialsRequest {
+        users: Some(vec![user("a"), user("b"), user("a")]),
+        ..Default::default()
+    };
+    let answer = bench.ask(request).await;
+    let found: Vec<_> = answer
+        .results
+        .iter()
+        .map(|r| (&*r.user, ErrorCode::from(r.error_code)))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("a", ErrorCode::DuplicateResource),
+            ("b", ErrorCode::ResourceNotFound)
+        ]
+    );
+}

@@ -15,6 +15,7 @@ pub(super) mod describe_producers;
 pub(super) mod describe_quorum;
 pub(super) mod describe_topic_partitions;
 pub(super) mod describe_transactions;
+pub(super) mod describe_user_scram_credentials;
 pub(super) mod elect_leaders;
 pub(super) mod end_txn;
 pub(super) mod fetch;
@@ -123,6 +124,7 @@ handlers! {
     Request::ListPartitionReassignments(_) => partition_reassignments::list().into(),
     Request::DescribeClientQuotas(r) => client_quotas::describe(core, &r).into(),
     Request::AlterClientQuotas(r) => client_quotas::alter(core, r).await.into(),
+    Request::DescribeUserScramCredentials(r) => describe_user_scram_credentials::handle(r).into(),
     Request::DescribeQuorum(r) => describe_quorum::handle(core, cx.version, &r).into(),
     Request::UpdateFeatures(r) => update_features::handle(core, cx.version, r).await.into(),
     Request::UnregisterBroker(r) => unregister_broker::handle(core, r).await.into(),
