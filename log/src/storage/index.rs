@@ -178,18 +178,12 @@ impl<E: Entry> Index<E> {
         })
     }
 
-    /// Every entry; an error when the file ends within one.
-    pub(crate) fn all(&self) -> StorageResult<Vec<E>> {
-        if let State::Memory(entries) = &*self.state.read() {
-            return Ok(entries.clone());
+    /// Every entry, when the index is in memory.
+    pub(crate) fn in_memory(&self) -> Option<Vec<E>> {
+        match &*self.state.read() {
+            State::Memory(entries) => Some(entries.clone()),
+            State::Sealed(_) => None,
         }
-        let bytes =
-            std::fs::read(&self.path).map_err(|e| StorageError::io("read", &self.path, e))?;
-        let entries: Option<Vec<_>> = bytes.chunks(E::SIZE).map(E::decode).collect();
-        entries.ok_or_else(|| StorageError::BadFile {
-            path: self.path.clone(),
-            reason: "its entries cannot be understood".to_owned(),
-        })
     }
 
     fn with<T>(

@@ -4,15 +4,24 @@
 //! lies in the segment, in the order of the markers. The file is there only when there are any;
 //! its entries are Kafka's, 34 bytes each: version, producer id, first offset, offset of the
 //! marker, last stable offset at the time.
+//!
+//! Kafka's format has no checksum, and a damaged index would show records that nobody may see. So
+//! a CRC-32C follows the last entry, in fewer bytes than an entry has: Kafka, which reads whole
+//! entries, passes it over. An index without one (Kafka's own) is held against the log before it is
+//! first used, and one whose checksum does not hold is made anew from the log.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
+
 use super::error::{StorageError, StorageResult};
-use super::files::remove_if_there;
+use super::files::{remove_if_there, write_atomically};
 use super::index::{Entry, Index};
 
 const VERSION: i16 = 0;
+const CHECK_MAGIC: [u8; 4] = *b"TWck";
+const CHECK_SIZE: usize = 8;
 
 /// A transaction that was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +77,10 @@ pub(crate) struct TxnIndex {
     index: Index<AbortedTxn>,
     /// There is nothing in it, and no file: readers pass by.
     empty: AtomicBool,
+    /// It was made from the log, or held against it.
+    checked: AtomicBool,
+    /// Held while that is done.
+    checking: Mutex<()>,
 }
 
 impl TxnIndex {
@@ -76,15 +89,19 @@ impl TxnIndex {
         Self {
             index: Index::empty(path),
             empty: AtomicBool::new(true),
+            checked: AtomicBool::new(true),
+            checking: Mutex::new(()),
         }
     }
 
     /// Of a sealed segment.
     pub(crate) fn sealed(path: PathBuf) -> Self {
-        let empty = AtomicBool::new(!path.exists());
+        let there = path.exists();
         Self {
             index: Index::sealed(path),
-            empty,
+            empty: AtomicBool::new(!there),
+            checked: AtomicBool::new(!there),
+            checking: Mutex::new(()),
         }
     }
 
@@ -96,27 +113,42 @@ impl TxnIndex {
         self.empty.load(Ordering::Acquire)
     }
 
+    /// Whether what it says is known to be what the log says.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.checking.lock()
+    }
+
+    pub(crate) fn set_checked(&self) {
+        self.checked.store(true, Ordering::Release);
+    }
+
     /// Adds a transaction whose abort marker is in the segment. The index must be in memory.
     pub(crate) fn push(&self, aborted: AbortedTxn) {
         self.index.push(aborted);
         self.empty.store(false, Ordering::Release);
     }
 
-    /// Every entry. An index that cannot be read whole, or whose entries make no sense, is an
-    /// error.
+    /// Every entry. An index that cannot be read whole, whose checksum does not hold or whose
+    /// entries make no sense is an error.
     pub(crate) fn all(&self) -> StorageResult<Vec<AbortedTxn>> {
         if self.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = self.index.all()?;
-        let ordered = entries
-            .windows(2)
-            .all(|pair| matches!(pair, [a, b] if a.last_offset < b.last_offset));
-        if !ordered || entries.iter().any(|e| e.first_offset > e.last_offset) {
-            return Err(StorageError::BadFile {
-                path: self.path().to_path_buf(),
-                reason: "its entries are not in the order of their offsets".to_owned(),
-            });
+        if let Some(entries) = self.index.in_memory() {
+            return Ok(entries);
+        }
+        let path = self.path();
+        let bytes = std::fs::read(path).map_err(|e| StorageError::io("read", path, e))?;
+        let (entries, summed) = parse(&bytes).map_err(|reason| StorageError::BadFile {
+            path: path.to_path_buf(),
+            reason: reason.to_owned(),
+        })?;
+        if summed {
+            self.set_checked();
         }
         Ok(entries)
     }
@@ -165,7 +197,17 @@ impl TxnIndex {
         if self.is_empty() {
             return remove_if_there(self.path());
         }
-        self.index.save()
+        let Some(entries) = self.index.in_memory() else {
+            return Ok(());
+        };
+        let mut bytes = Vec::with_capacity(entries.len() * AbortedTxn::SIZE + CHECK_SIZE);
+        for entry in entries {
+            entry.encode(&mut bytes);
+        }
+        let sum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&CHECK_MAGIC);
+        bytes.extend_from_slice(&sum.to_be_bytes());
+        write_atomically(self.path(), &bytes, false)
     }
 
     /// After [`save`](Self::save): the file is searched from now on.
@@ -180,6 +222,29 @@ impl TxnIndex {
         }
         self.index.sync()
     }
+}
+
+/// The entries of a file, and whether a checksum vouches for them.
+fn parse(bytes: &[u8]) -> Result<(Vec<AbortedTxn>, bool), &'static str> {
+    let tail = bytes.len() % AbortedTxn::SIZE;
+    let (body, tail) = bytes.split_at(bytes.len() - tail);
+    let summed = match tail.split_first_chunk::<4>() {
+        None if tail.is_empty() => false,
+        Some((&CHECK_MAGIC, sum)) if *sum == crc32c::crc32c(body).to_be_bytes() => true,
+        _ => return Err("its checksum does not match"),
+    };
+    let entries: Option<Vec<_>> = body
+        .chunks(AbortedTxn::SIZE)
+        .map(AbortedTxn::decode)
+        .collect();
+    let entries = entries.ok_or("it has an entry of another version")?;
+    let ordered = entries
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.last_offset < b.last_offset));
+    if !ordered {
+        return Err("its entries are not in the order of their offsets");
+    }
+    Ok((entries, summed))
 }
 
 #[cfg(test)]
@@ -227,7 +292,7 @@ mod tests {
         check(&index);
         check(&TxnIndex::sealed(path.clone()));
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 3 * 34);
+        assert_eq!(bytes.len(), 3 * 34 + 8);
         assert_eq!(
             bytes.get(..18).unwrap(),
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 10]
@@ -248,15 +313,26 @@ mod tests {
         index.push(aborted(5, 20, 21));
         index.save().unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        let read = |change: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = bytes.clone();
-            change(&mut bytes);
+        let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            TxnIndex::sealed(path.clone()).all()
+            let index = TxnIndex::sealed(path.clone());
+            index.all().map(|all| (all.len(), index.is_checked()))
         };
-        assert_eq!(read(&|_| ()).unwrap().len(), 2);
-        read(&|b| b[1] = 1).unwrap_err();
-        read(&|b| b[20] = 1).unwrap_err();
-        read(&|b| b.truncate(40)).unwrap_err();
+        assert_eq!(read(&bytes).unwrap(), (2, true));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            read(&damaged).unwrap_err();
+        }
+        for len in (0..bytes.len()).filter(|len| len % 34 != 0) {
+            read(&bytes[..len]).unwrap_err();
+        }
+        // As Kafka writes it: to be held against the log.
+        assert_eq!(read(&bytes[..68]).unwrap(), (2, false));
+        let mut later = bytes[..68].to_vec();
+        later[35] = 1;
+        read(&later).unwrap_err();
+        let swapped = [&bytes[34..68], &bytes[..34]].concat();
+        read(&swapped).unwrap_err();
     }
 }

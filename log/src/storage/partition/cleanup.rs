@@ -205,6 +205,7 @@ impl PartitionLog {
         if let Err(ScanError::Storage(error)) = active.rebuild(interval, i64::MAX, |_| Ok(())) {
             return Err(error);
         }
+        self.check_aborted(&active)?;
         active.aborted().truncate(end)?;
         active.sync()?;
         writer.active = active;

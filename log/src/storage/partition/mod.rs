@@ -9,6 +9,7 @@
 //!   what the CRC does not cover (base offset, leader epoch) against the offsets around it and the
 //!   leader epoch cache. crc32c takes a small part of what copying the bytes takes.
 
+mod aborted;
 mod append;
 mod cleanup;
 mod flush;
@@ -322,3 +323,5 @@ impl PartitionLog {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod txn_tests;

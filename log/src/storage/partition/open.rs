@@ -149,6 +149,9 @@ impl PartitionLog {
             truncations: AtomicU64::new(0),
             me: me.clone(),
         });
+        // While nobody appends to it.
+        let active = Arc::clone(&log.writer.lock().active);
+        log.check_aborted(&active)?;
         if flush_now {
             log.flush()?;
         }
@@ -263,6 +266,7 @@ impl Opening<'_> {
             let following = bases.get(n + 1).copied();
             // Fsynced as a whole, and its indexes are in their files.
             if following.is_some_and(|next| next <= recovery_point) && self.has_indexes(base) {
+                end = None;
                 continue;
             }
             if let Some(end) = end
@@ -330,15 +334,18 @@ impl Opening<'_> {
     fn replay(&mut self) -> StorageResult<State> {
         let segments: Vec<_> = self.segments.values().collect();
         let index_from = self.rebuilt.first().copied();
+        let active = self.segments.keys().next_back().copied().unwrap_or(0);
+        let is_base = |offset| self.segments.contains_key(&offset);
+        state::tidy_snapshots(self.folder, is_base, active, self.end)?;
         let mut state = state::replay(self.folder, &segments, self.end, index_from)?;
-        let active = segments.last().map(|segment| segment.base_offset());
         for base in &self.rebuilt {
             let Some(segment) = self.segments.get(base) else {
                 continue;
             };
             let aborted = state.aborted.remove(base).unwrap_or_default();
             segment.aborted().replace(aborted);
-            if Some(*base) != active {
+            segment.aborted().set_checked();
+            if *base != active {
                 segment.seal()?;
             }
         }

@@ -26,8 +26,8 @@ pub(super) struct State {
     pub(super) aborted: BTreeMap<i64, Vec<AbortedTxn>>,
 }
 
-/// The state at `end`. Snapshots beyond it are deleted. With `index_from`, every abort marker at or
-/// above that segment's beginning is seen.
+/// The state at `end`. With `index_from`, every abort marker at or above that segment's beginning
+/// is seen.
 pub(super) fn replay(
     folder: &Path,
     segments: &[&Segment],
@@ -39,10 +39,6 @@ pub(super) fn replay(
     let latest = index_from.unwrap_or(end).min(end);
     for offset in snapshots(folder)?.into_iter().rev() {
         let path = offset_file(folder, offset, SNAPSHOT_SUFFIX);
-        if offset > end {
-            remove_if_there(&path)?;
-            continue;
-        }
         if offset > latest {
             continue;
         }
@@ -115,6 +111,29 @@ fn scan(state: &mut State, segment: &Segment, from: i64, end: i64) -> StorageRes
         }
         Err(ScanError::Storage(error)) => Err(error),
     }
+}
+
+/// Deletes the snapshots that are of no use: beyond the end of the log, which something else may
+/// come to fill, and between the segments' beginnings, but for the last, that of a clean close.
+pub(super) fn tidy_snapshots(
+    folder: &Path,
+    bases: impl Fn(i64) -> bool,
+    active: i64,
+    end: i64,
+) -> StorageResult<()> {
+    let mut snapshots = snapshots(folder)?;
+    snapshots.retain(|offset| !bases(*offset));
+    let last = snapshots
+        .iter()
+        .rev()
+        .find(|offset| **offset <= end)
+        .copied();
+    for offset in snapshots {
+        if offset > end || Some(offset) != last || offset < active {
+            remove_if_there(&offset_file(folder, offset, SNAPSHOT_SUFFIX))?;
+        }
+    }
+    Ok(())
 }
 
 /// The offsets of the producer snapshots in a folder, in order.

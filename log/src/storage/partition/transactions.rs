@@ -3,10 +3,9 @@
 //! A transaction begins with its producer's first transactional batch and is undecided until the
 //! marker that ends it lies below the high watermark: the last stable offset stays before it.
 
-use super::super::error::{AppendError, StorageResult};
+use super::super::error::AppendError;
 use super::super::marker::Marker;
 use super::super::producers::{OngoingTransaction, ProducerSnapshot, VerificationGuard};
-use super::super::txn_index::AbortedTxn;
 use super::super::types::AppendInfo;
 use super::PartitionLog;
 use crate::record::{BATCH_HEADER_SIZE, NO_TIMESTAMP, RecordBatch, TimestampType};
@@ -84,21 +83,5 @@ impl PartitionLog {
     /// Everything that is known of the producers, by their ids.
     pub fn producers(&self) -> Vec<ProducerSnapshot> {
         self.writer.lock().producers.all()
-    }
-
-    /// The aborted transactions that have records from `from` to before `to`, which must not lie
-    /// above the last stable offset.
-    pub fn aborted_transactions(&self, from: i64, to: i64) -> StorageResult<Vec<AbortedTxn>> {
-        let mut found = Vec::new();
-        if from >= to {
-            return Ok(found);
-        }
-        // Their markers may come long after their records.
-        for segment in self.segments_from(from) {
-            if segment.aborted().collect(from, to, &mut found)? {
-                break;
-            }
-        }
-        Ok(found)
     }
 }
