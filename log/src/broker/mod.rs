@@ -47,6 +47,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+#[cfg(test)]
+pub(crate) use self::codes::append as append_code;
 use self::core::{Core, now};
 pub use self::error::BrokerError;
 pub use self::loggers::{LOG_LEVELS, Loggers, ROOT_LOGGER, install_loggers};

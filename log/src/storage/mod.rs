@@ -53,6 +53,12 @@ mod trusted;
 mod txn_index;
 mod types;
 
+/// The rules for producers without a log, for simulations of those who write to it.
+#[cfg(test)]
+pub(crate) mod simulated {
+    pub(crate) use super::producers::{Producers, Undecided};
+}
+
 pub use config::{LogConfig, LogConfigError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};

@@ -13,6 +13,9 @@ mod partitions;
 mod records;
 mod types;
 
+#[cfg(test)]
+mod simulation;
+
 pub use coordinator::Coordinator;
 pub use metadata::TransactionMetadata;
 pub use records::{TransactionRecord, TransactionRecordError};
