@@ -118,6 +118,25 @@ impl Core {
             .await
     }
 
+    /// The topics whose name matches, in order, without internal ones; asked for anew.
+    pub(crate) async fn topics_matching(
+        &self,
+        pattern: &regex::Regex,
+    ) -> Result<Vec<Arc<str>>, ClientError> {
+        let timeout = self.config.request_timeout_ms;
+        self.metadata
+            .fetch(&*self.transport, None, false, timeout)
+            .await?;
+        let cluster = self.metadata.snapshot();
+        let mut topics: Vec<Arc<str>> = cluster
+            .topics()
+            .filter(|topic| !topic.internal && pattern.is_match(&topic.name))
+            .map(|topic| topic.name.clone())
+            .collect();
+        topics.sort();
+        Ok(topics)
+    }
+
     /// A topic from the cache, or from the brokers. One that they do not know is waited
     /// for a little.
     pub(crate) async fn topic(

@@ -102,6 +102,10 @@ impl Cluster {
         self.topics.get(name)
     }
 
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<TopicInfo>> {
+        self.topics.values()
+    }
+
     pub(crate) fn name_of(&self, id: &Uuid) -> Option<&Arc<str>> {
         self.names.get(id)
     }
@@ -216,28 +220,61 @@ impl Metadata {
         allow_auto_create: bool,
         timeout: Duration,
     ) -> Result<MetadataResponse, ClientError> {
+        let wanted = topics.map(|names| {
+            names
+                .iter()
+                .map(|name| MetadataRequestTopic {
+                    name: Some(Str::from(&**name)),
+                    ..MetadataRequestTopic::default()
+                })
+                .collect()
+        });
+        // Version 4 is the first in which auto-creation can be refused.
+        self.ask(transport, wanted, allow_auto_create, timeout, 4)
+            .await
+    }
+
+    /// Asks a broker about topics by their ids and takes the answer in.
+    pub(crate) async fn fetch_ids(
+        &self,
+        transport: &dyn Transport,
+        ids: &[Uuid],
+        timeout: Duration,
+    ) -> Result<MetadataResponse, ClientError> {
+        let wanted = ids
+            .iter()
+            .map(|id| MetadataRequestTopic {
+                topic_id: *id,
+                name: None,
+                ..MetadataRequestTopic::default()
+            })
+            .collect();
+        // Versions 10 and 11 have ids too, but brokers do not look at them.
+        self.ask(transport, Some(wanted), false, timeout, 12).await
+    }
+
+    async fn ask(
+        &self,
+        transport: &dyn Transport,
+        topics: Option<Vec<MetadataRequestTopic>>,
+        allow_auto_create: bool,
+        timeout: Duration,
+        min_version: i16,
+    ) -> Result<MetadataResponse, ClientError> {
+        let all = topics.is_none();
         let request = MetadataRequest {
-            topics: topics.map(|names| {
-                names
-                    .iter()
-                    .map(|name| MetadataRequestTopic {
-                        name: Some(Str::from(&**name)),
-                        ..MetadataRequestTopic::default()
-                    })
-                    .collect()
-            }),
+            topics,
             allow_auto_topic_creation: allow_auto_create,
             ..MetadataRequest::default()
         };
-        // Version 4 is the first in which auto-creation can be refused.
-        let call = Call::new(Destination::Any, request, timeout).at_least(4);
+        let call = Call::new(Destination::Any, request, timeout).at_least(min_version);
         let reply = transport.call(call).await?;
         let response = response_of::<MetadataRequest>(reply)?;
         let nodes: Vec<Node> = {
             let mut cluster = self.cluster.write();
             let mut next = (**cluster).clone();
             next.take_in(&response);
-            if topics.is_none() {
+            if all {
                 // The answer is complete, so what is not in it is gone.
                 let gone: Vec<Arc<str>> = next
                     .topics

@@ -96,11 +96,8 @@ impl Kafka {
         let log = fs::File::create(&output).map_err(|e| e.to_string())?;
         let errors = log.try_clone().map_err(|e| e.to_string())?;
         let watcher = Command::new("sh")
-            .args([
-                "-c",
-                "java \"$@\" & server=$!; cat >/dev/null; kill -9 $server",
-                "sh",
-            ])
+            .args(["-c", WATCH, "sh"])
+            .arg(folder.path())
             .args([
                 "-Xmx512m",
                 "-XX:+UseSerialGC",
@@ -163,6 +160,11 @@ impl Drop for Kafka {
         let _ = self.watcher.wait();
     }
 }
+
+/// Runs the server; at the end of its input ends it and clears its folder, which is its
+/// first argument.
+const WATCH: &str = "folder=$1; shift; java \"$@\" & server=$!; cat >/dev/null; \
+    kill -9 $server; wait $server 2>/dev/null; rm -rf \"$folder\"";
 
 const LOGGING: &str = "rootLogger.level=warn
 rootLogger.appenderRef.c.ref=c

@@ -56,6 +56,26 @@ impl ConfigValue for IsolationLevel {
     }
 }
 
+/// How the members of a group agree on who reads what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members decide: one of them, the leader, assigns.
+    Classic,
+    /// The coordinator decides, and each member moves at its own pace (KIP-848). Needs
+    /// Kafka 4.0 or newer.
+    Consumer,
+}
+
+impl ConfigValue for GroupProtocol {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "classic" => Ok(GroupProtocol::Classic),
+            "consumer" => Ok(GroupProtocol::Consumer),
+            _ => Err("expected classic or consumer".to_owned()),
+        }
+    }
+}
+
 config! {
     /// How a [`Consumer`](super::Consumer) reads and takes part in its group.
     ///
@@ -77,6 +97,12 @@ config! {
         /// Names of assignors in order of preference: `range`, `roundrobin`,
         /// `cooperative-sticky`, or those in [`assignors`](Self::assignors).
         "partition.assignment.strategy" => partition_assignment_strategy: Vec<String> = vec!["range".to_owned(), "cooperative-sticky".to_owned()],
+        /// How the members agree. Under `consumer` the coordinator decides: the strategy,
+        /// session timeout and heartbeat interval of this configuration do not count.
+        "group.protocol" => group_protocol: GroupProtocol = GroupProtocol::Classic,
+        /// Under `group.protocol=consumer`, the coordinator's assignor (`uniform` or
+        /// `range`); `None` leaves it to the coordinator.
+        "group.remote.assignor" => group_remote_assignor: Option<String> = None,
         /// After which silence the coordinator takes this member for dead.
         "session.timeout.ms" => session_timeout_ms: Duration = Duration::from_secs(45),
         /// How often the member reports.

@@ -59,8 +59,21 @@ impl GroupCoordinator {
         request: R,
         check: impl FnOnce(&R::Response) -> Result<(), ClientError>,
     ) -> Result<R::Response, ClientError> {
+        self.ask_with(lane, timeout, request, |call| call, check)
+            .await
+    }
+
+    /// Asks the coordinator once, with a call that `prepare` has seen.
+    pub(super) async fn ask_with<R: ApiRequest>(
+        &self,
+        lane: Lane,
+        timeout: std::time::Duration,
+        request: R,
+        prepare: impl FnOnce(Call) -> Call,
+        check: impl FnOnce(&R::Response) -> Result<(), ClientError>,
+    ) -> Result<R::Response, ClientError> {
         self.coordinator
-            .ask(lane, timeout, request, |call| call, check)
+            .ask(lane, timeout, request, prepare, check)
             .await
     }
 

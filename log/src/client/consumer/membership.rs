@@ -1,35 +1,44 @@
-//! A member of a consumer group (Kafka's classic protocol), as a background task.
+//! A consumer's part in a group: what its background task and the owner tell each other.
 //!
-//! The task joins, synchronizes and heartbeats while the owner works; it tells the owner
-//! by [`Event`]s, which `poll` returns. Invariants: a partition is given up only after the
-//! owner went on from `Revoking` (or it is `Lost`, because the group has gone on without
-//! us); `Assigned` comes only for what the coordinator gave in the generation that
-//! commits will name.
+//! The task speaks the classic protocol ([`classic`](super::classic)) or that of KIP-848
+//! ([`modern`](super::modern)) while the owner works; it tells the owner by [`Event`]s,
+//! which `poll` returns. Invariants of both: a partition is given up only after the owner
+//! went on from `Revoking` (or it is `Lost`, because the group has gone on without us);
+//! `Assigned` comes only for what the coordinator gave in the generation that commits will
+//! name.
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use regex::Regex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::assignor::{
-    Assignment, GroupMember, PartitionAssignor, PartitionCounts, RebalanceProtocol,
-};
-use super::config::ConsumerConfig;
-use super::coordinator::GroupCoordinator;
-use super::protocol::{
-    decode_assignment, decode_subscription, encode_assignment, encode_subscription,
-};
-use crate::client::core::{Core, after, millis};
-use crate::client::transport::Lane;
+use super::assignor::PartitionAssignor;
+use super::config::{ConsumerConfig, GroupProtocol};
+use super::{classic, modern};
+use crate::client::core::Core;
 use crate::client::{ClientError, GroupMetadata, TopicPartition};
-use crate::wire::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-    LeaveGroupRequest, MemberIdentity, SyncGroupRequest, SyncGroupRequestAssignment,
-};
-use crate::wire::{ErrorCode, Str};
+use crate::wire::ErrorCode;
+
+/// What a member wants to share.
+#[derive(Debug, Clone)]
+pub(super) enum Subscription {
+    /// These topics.
+    Topics(Vec<Arc<str>>),
+    /// Topics whose whole name matches; the client looks (classic protocol).
+    Matching(Regex),
+    /// Topics whose whole name matches; the coordinator looks (KIP-848).
+    Pattern(Arc<str>),
+}
+
+impl Subscription {
+    fn is_empty(&self) -> bool {
+        matches!(self, Subscription::Topics(topics) if topics.is_empty())
+    }
+}
 
 /// What the owner learns.
 #[derive(Debug)]
@@ -53,8 +62,8 @@ pub(super) enum Event {
 /// What the owner says.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// The topics to share.
-    Subscribe(Vec<Arc<str>>),
+    /// What to share.
+    Subscribe(Subscription),
     /// Go on from the `Revoking` or `Failed` of this number.
     Continue(u64),
     /// Leave the group and end.
@@ -66,7 +75,7 @@ pub(super) enum Command {
 pub(super) struct Shared {
     pub(super) group: Mutex<GroupMetadata>,
     polled: Mutex<Instant>,
-    polled_again: Notify,
+    pub(super) polled_again: Notify,
 }
 
 impl Shared {
@@ -76,7 +85,7 @@ impl Shared {
         self.polled_again.notify_waiters();
     }
 
-    fn last_poll(&self) -> Instant {
+    pub(super) fn last_poll(&self) -> Instant {
         *self.polled.lock()
     }
 }
@@ -104,39 +113,26 @@ impl Membership {
             polled: Mutex::new(Instant::now()),
             polled_again: Notify::new(),
         });
-        // Cooperative only if all are: with one eager assignor, members may agree on it.
-        let cooperative = assignors
-            .iter()
-            .all(|a| a.protocol() == RebalanceProtocol::Cooperative);
-        let heartbeats = Lane::fresh();
-        let member = Member {
-            coordinator: GroupCoordinator::in_lane(
-                core.clone(),
-                group.group_id.clone(),
-                heartbeats,
-            ),
-            heartbeat_lane: heartbeats,
-            join_lane: Lane::fresh(),
+        let orders = Orders {
+            inbox,
+            subscription: Subscription::Topics(Vec::new()),
+            continued: 0,
+            resubscribed: false,
+            leaving: None,
+        };
+        let parts = Parts {
             config: config.clone(),
-            assignors,
-            cooperative,
+            group_id: group.group_id,
             shared: shared.clone(),
-            orders: Orders {
-                inbox,
-                topics: Vec::new(),
-                continued: 0,
-                resubscribed: false,
-                leaving: None,
-            },
+            orders,
             outbox,
-            owned: BTreeSet::new(),
-            leads: None,
-            next_heartbeat: Instant::now(),
-            settling_until: Instant::now(),
-            event: 0,
             core: core.clone(),
         };
-        core.runtime()?.spawn(member.run());
+        let runtime = core.runtime()?;
+        match config.group_protocol {
+            GroupProtocol::Classic => runtime.spawn(classic::Member::new(parts, assignors).run()),
+            GroupProtocol::Consumer => runtime.spawn(modern::Member::new(parts).run()),
+        };
         Ok(Self {
             commands,
             events,
@@ -145,49 +141,31 @@ impl Membership {
     }
 }
 
-/// How long a group is looked after more closely when a generation has begun.
-const SETTLING: Duration = Duration::from_secs(2);
-/// The longest time between two heartbeats meanwhile.
-const SETTLING_HEARTBEAT: Duration = Duration::from_millis(50);
-
-struct Member {
-    core: Arc<Core>,
-    coordinator: GroupCoordinator,
-    /// For heartbeats.
-    heartbeat_lane: Lane,
-    /// For what waits at the coordinator.
-    join_lane: Lane,
-    config: ConsumerConfig,
-    assignors: Vec<Arc<dyn PartitionAssignor>>,
-    cooperative: bool,
-    shared: Arc<Shared>,
-    orders: Orders,
-    outbox: mpsc::UnboundedSender<Event>,
-    owned: BTreeSet<TopicPartition>,
-    /// As the leader: what the last assignment was made from.
-    leads: Option<PartitionCounts>,
-    next_heartbeat: Instant,
-    /// Until when heartbeats come more often than configured.
-    settling_until: Instant,
-    /// The number of the last event that the owner must go on from.
-    event: u64,
+/// What a task begins with.
+pub(super) struct Parts {
+    pub(super) core: Arc<Core>,
+    pub(super) config: ConsumerConfig,
+    pub(super) group_id: String,
+    pub(super) shared: Arc<Shared>,
+    pub(super) orders: Orders,
+    pub(super) outbox: mpsc::UnboundedSender<Event>,
 }
 
 /// What the owner has said.
-struct Orders {
-    inbox: mpsc::UnboundedReceiver<Command>,
-    topics: Vec<Arc<str>>,
+pub(super) struct Orders {
+    pub(super) inbox: mpsc::UnboundedReceiver<Command>,
+    pub(super) subscription: Subscription,
     /// From which of our events the owner has gone on.
-    continued: u64,
-    resubscribed: bool,
-    leaving: Option<oneshot::Sender<()>>,
+    pub(super) continued: u64,
+    pub(super) resubscribed: bool,
+    pub(super) leaving: Option<oneshot::Sender<()>>,
 }
 
 impl Orders {
-    fn take(&mut self, command: Option<Command>) -> Result<(), Turn> {
+    pub(super) fn take(&mut self, command: Option<Command>) -> Result<(), Turn> {
         match command {
             Some(Command::Subscribe(new)) => {
-                self.topics = new;
+                self.subscription = new;
                 self.resubscribed = true;
                 Ok(())
             }
@@ -204,7 +182,7 @@ impl Orders {
     }
 
     /// Waits for an answer, taking commands meanwhile; only leaving ends the wait.
-    async fn attend<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Turn> {
+    pub(super) async fn attend<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Turn> {
         tokio::pin!(answer);
         loop {
             tokio::select! {
@@ -215,8 +193,15 @@ impl Orders {
         }
     }
 
+    /// Waits until there is something to subscribe to.
+    pub(super) async fn subscribed(&mut self) -> Result<(), Turn> {
+        let forever = crate::client::core::after(std::time::Duration::MAX);
+        self.listen_until(forever, |orders| !orders.subscription.is_empty())
+            .await
+    }
+
     /// Takes commands until `until`, or until `done` says so.
-    async fn listen_until(
+    pub(super) async fn listen_until(
         &mut self,
         until: Instant,
         done: impl Fn(&Self) -> bool,
@@ -230,10 +215,30 @@ impl Orders {
         }
         Ok(())
     }
+
+    /// Waits until the owner polls again.
+    pub(super) async fn await_poll(
+        &mut self,
+        shared: &Shared,
+        limit: std::time::Duration,
+    ) -> Result<(), Turn> {
+        loop {
+            let polled = shared.polled_again.notified();
+            tokio::pin!(polled);
+            polled.as_mut().enable();
+            if shared.last_poll().elapsed() <= limit {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut polled => {}
+                command = self.inbox.recv() => self.take(command)?,
+            }
+        }
+    }
 }
 
 /// Why the present work of the task ends.
-enum Turn {
+pub(super) enum Turn {
     /// Join anew.
     Rejoin,
     /// The group has gone on without us.
@@ -253,493 +258,5 @@ impl From<ClientError> for Turn {
             Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => Turn::Lost,
             _ => Turn::Failed(error),
         }
-    }
-}
-
-impl Member {
-    async fn run(mut self) {
-        let mut attempt = 0;
-        loop {
-            let turn = self.take_part().await;
-            match turn {
-                Turn::Leave => break,
-                Turn::Rejoin => attempt = 0,
-                Turn::Lost => {
-                    attempt = 0;
-                    self.lose();
-                }
-                Turn::Away => {
-                    self.lose();
-                    if self.await_poll().await.is_err() {
-                        break;
-                    }
-                }
-                Turn::Failed(error) if error.is_retriable() => {
-                    tracing::debug!(%error, group = self.coordinator.group_id(), "retrying");
-                    let wait = self.core.backoff(attempt);
-                    attempt += 1;
-                    if self
-                        .orders
-                        .listen_until(Instant::now() + wait, |_| false)
-                        .await
-                        .is_err()
-                    {
-                        break;
-                    }
-                }
-                Turn::Failed(error) => {
-                    self.lose();
-                    self.event += 1;
-                    let number = self.event;
-                    let _ = self.outbox.send(Event::Failed { number, error });
-                    let again = |m: &Orders| m.continued >= number || m.resubscribed;
-                    if self
-                        .orders
-                        .listen_until(after(Duration::MAX), again)
-                        .await
-                        .is_err()
-                    {
-                        break;
-                    }
-                }
-            }
-        }
-        self.leave_group().await;
-        self.core.transport.close_lane(self.join_lane);
-        if let Some(told) = self.orders.leaving.take() {
-            let _ = told.send(());
-        }
-    }
-
-    /// Joins once and stays until something happens.
-    async fn take_part(&mut self) -> Turn {
-        match self.try_take_part().await {
-            Ok(never) => match never {},
-            Err(turn) => turn,
-        }
-    }
-
-    async fn try_take_part(&mut self) -> Result<std::convert::Infallible, Turn> {
-        self.orders.resubscribed = false;
-        if self.orders.topics.is_empty() {
-            self.orders
-                .listen_until(after(Duration::MAX), |m| !m.topics.is_empty())
-                .await?;
-            return Err(Turn::Rejoin);
-        }
-        if !self.cooperative && !self.owned.is_empty() {
-            self.revoke(self.owned.iter().cloned().collect()).await?;
-        }
-        let joined = self.join().await?;
-        let assignment = self.sync(&joined).await?;
-        self.settling_until = Instant::now() + SETTLING;
-        self.next_heartbeat = self.after_heartbeat();
-        let name = joined.protocol_name.as_deref().unwrap_or_default();
-        let generation = self.shared.group.lock().clone();
-        if let Some(assignor) = self.assignor(name) {
-            assignor.on_assignment(&assignment, &generation);
-        }
-        self.adopt(assignment).await?;
-        self.stay().await
-    }
-
-    /// Takes the new assignment over, giving up first what is not in it.
-    async fn adopt(&mut self, assignment: Assignment) -> Result<(), Turn> {
-        let new: BTreeSet<TopicPartition> = assignment.partitions.into_iter().collect();
-        let gone: Vec<TopicPartition> = self.owned.difference(&new).cloned().collect();
-        let added: Vec<TopicPartition> = new.difference(&self.owned).cloned().collect();
-        let again = !gone.is_empty();
-        if again {
-            self.revoke(gone).await?;
-        }
-        self.owned = new;
-        let _ = self.outbox.send(Event::Assigned {
-            added,
-            all: self.owned.clone(),
-        });
-        // What was given up goes to its new owner in the rebalance that this begins.
-        if again { Err(Turn::Rejoin) } else { Ok(()) }
-    }
-
-    /// Announces the end of partitions and waits for the owner, alive meanwhile.
-    async fn revoke(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Turn> {
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        self.event += 1;
-        let number = self.event;
-        let _ = self.outbox.send(Event::Revoking {
-            number,
-            partitions: partitions.clone(),
-        });
-        while self.orders.continued < number {
-            let due = self.next_heartbeat;
-            self.orders
-                .listen_until(due, |m| m.continued >= number)
-                .await?;
-            if self.orders.continued >= number {
-                break;
-            }
-            match self.heartbeat().await {
-                // A rebalance is what we are in.
-                Ok(()) | Err(Turn::Rejoin) => {}
-                Err(Turn::Failed(error)) => tracing::debug!(%error, "a heartbeat failed"),
-                Err(turn) => return Err(turn),
-            }
-        }
-        for partition in &partitions {
-            self.owned.remove(partition);
-        }
-        Ok(())
-    }
-
-    /// What we have is gone: the owner is told, and we begin as a new member.
-    fn lose(&mut self) {
-        self.forget_generation(true);
-        if !self.owned.is_empty() {
-            let lost = std::mem::take(&mut self.owned).into_iter().collect();
-            let _ = self.outbox.send(Event::Lost(lost));
-        }
-    }
-
-    fn forget_generation(&mut self, member_too: bool) {
-        let mut group = self.shared.group.lock();
-        group.generation_id = -1;
-        if member_too {
-            group.member_id.clear();
-        }
-        self.leads = None;
-    }
-
-    fn assignor(&self, name: &str) -> Option<Arc<dyn PartitionAssignor>> {
-        self.assignors.iter().find(|a| a.name() == name).cloned()
-    }
-
-    fn subscription(&self, assignor: &dyn PartitionAssignor) -> GroupMember {
-        let topics: Vec<String> = self.orders.topics.iter().map(|t| t.to_string()).collect();
-        GroupMember {
-            user_data: assignor.user_data(&topics),
-            topics,
-            owned_partitions: self.owned.iter().cloned().collect(),
-            generation_id: self.shared.group.lock().generation_id,
-            rack_id: self.config.client_rack.clone(),
-            ..GroupMember::default()
-        }
-    }
-
-    fn protocols(&self) -> Result<Vec<JoinGroupRequestProtocol>, ClientError> {
-        self.assignors
-            .iter()
-            .map(|assignor| {
-                Ok(JoinGroupRequestProtocol {
-                    name: Str::from(assignor.name()),
-                    metadata: encode_subscription(&self.subscription(&**assignor))?,
-                    ..JoinGroupRequestProtocol::default()
-                })
-            })
-            .collect()
-    }
-
-    async fn join(&mut self) -> Result<JoinGroupResponse, Turn> {
-        loop {
-            let group = self.shared.group.lock().clone();
-            let request = JoinGroupRequest {
-                group_id: Str::from(&group.group_id),
-                session_timeout_ms: millis(self.config.session_timeout_ms),
-                rebalance_timeout_ms: millis(self.config.max_poll_interval_ms),
-                member_id: Str::from(&group.member_id),
-                group_instance_id: group.group_instance_id.as_ref().map(Str::from),
-                protocol_type: Str::from("consumer"),
-                protocols: self.protocols()?,
-                ..JoinGroupRequest::default()
-            };
-            // The coordinator waits for the other members, as long as they may take.
-            let timeout = self
-                .config
-                .max_poll_interval_ms
-                .saturating_add(Duration::from_secs(5))
-                .max(self.core.config.request_timeout_ms);
-            let what = format!("join group {}", group.group_id);
-            let shared = self.shared.clone();
-            let asked = self
-                .coordinator
-                .ask(self.join_lane, timeout, request, |response| {
-                    let code = ErrorCode::from(response.error_code);
-                    if code == ErrorCode::MemberIdRequired {
-                        shared.group.lock().member_id = response.member_id.to_string();
-                    }
-                    code.ok().map_err(|code| ClientError::broker(code, what))
-                });
-            // A command while we wait counts afterwards, unless it is to leave.
-            let response = self.orders.attend(asked).await?;
-            match response {
-                Ok(response) => {
-                    let mut group = self.shared.group.lock();
-                    group.generation_id = response.generation_id;
-                    group.member_id = response.member_id.to_string();
-                    return Ok(response);
-                }
-                Err(error) if error.code() == Some(ErrorCode::MemberIdRequired) => {}
-                Err(error) => {
-                    if error.code() == Some(ErrorCode::UnknownMemberId) {
-                        self.forget_generation(true);
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    async fn sync(&mut self, joined: &JoinGroupResponse) -> Result<Assignment, Turn> {
-        let leads = joined.leader == joined.member_id;
-        let name = joined
-            .protocol_name
-            .as_deref()
-            .unwrap_or_default()
-            .to_owned();
-        self.leads = None;
-        let assignments = if leads && !joined.skip_assignment {
-            self.assign(&name, joined).await?
-        } else {
-            if leads {
-                // A static member that came back: the assignment stands, the watch goes on.
-                self.leads = Some(self.counts(self.orders.topics.iter()));
-            }
-            Vec::new()
-        };
-        let group = self.shared.group.lock().clone();
-        let request = SyncGroupRequest {
-            group_id: Str::from(&group.group_id),
-            generation_id: group.generation_id,
-            member_id: Str::from(&group.member_id),
-            group_instance_id: group.group_instance_id.as_ref().map(Str::from),
-            protocol_type: Some(Str::from("consumer")),
-            protocol_name: Some(Str::from(&name)),
-            assignments,
-            ..SyncGroupRequest::default()
-        };
-        let timeout = self
-            .config
-            .max_poll_interval_ms
-            .max(self.core.config.request_timeout_ms);
-        let what = format!("synchronize group {}", group.group_id);
-        let asked = self
-            .coordinator
-            .ask(self.join_lane, timeout, request, |response| {
-                ErrorCode::from(response.error_code)
-                    .ok()
-                    .map_err(|code| ClientError::broker(code, what))
-            });
-        let response = self.orders.attend(asked).await?;
-        let response = response?;
-        decode_assignment(response.assignment).map_err(|source| {
-            Turn::Failed(ClientError::Wire {
-                what: "SyncGroup".to_owned(),
-                source: Arc::new(source),
-            })
-        })
-    }
-
-    /// As the leader, decides who reads what.
-    async fn assign(
-        &mut self,
-        name: &str,
-        joined: &JoinGroupResponse,
-    ) -> Result<Vec<SyncGroupRequestAssignment>, Turn> {
-        let failed = |reason: String| {
-            Turn::Failed(ClientError::Assignor {
-                assignor: name.to_owned(),
-                reason,
-            })
-        };
-        let mut members = Vec::with_capacity(joined.members.len());
-        for member in &joined.members {
-            let mut decoded = decode_subscription(member.metadata.clone()).map_err(|reason| {
-                failed(format!(
-                    "the subscription of member {} cannot be read: {reason}",
-                    member.member_id
-                ))
-            })?;
-            decoded.member_id = member.member_id.to_string();
-            decoded.group_instance_id = member.group_instance_id.as_ref().map(|i| i.to_string());
-            members.push(decoded);
-        }
-        let topics: BTreeSet<Arc<str>> = members
-            .iter()
-            .flat_map(|m| m.topics.iter().map(|t| Arc::from(&**t)))
-            .collect();
-        let topics: Vec<Arc<str>> = topics.into_iter().collect();
-        // An assignment is only as good as what it is made from.
-        self.core
-            .refresh(&topics, self.config.allow_auto_create_topics)
-            .await?;
-        let counts = self.counts(topics.iter());
-        let assignor = self.assignor(name).ok_or_else(|| {
-            failed("the group uses it, but this consumer does not have it".into())
-        })?;
-        let assigned = assignor.assign(&counts, &members)?;
-        self.leads = Some(counts);
-        assigned
-            .iter()
-            .map(|(member, assignment)| {
-                Ok(SyncGroupRequestAssignment {
-                    member_id: Str::from(member),
-                    assignment: encode_assignment(assignment)?,
-                    ..SyncGroupRequestAssignment::default()
-                })
-            })
-            .collect()
-    }
-
-    fn counts<'a>(&self, topics: impl Iterator<Item = &'a Arc<str>>) -> PartitionCounts {
-        topics
-            .filter_map(|t| {
-                let info = self.core.metadata.topic(t)?;
-                Some((t.clone(), info.partition_count()))
-            })
-            .collect()
-    }
-
-    /// Heartbeats until something changes.
-    async fn stay(&mut self) -> Result<std::convert::Infallible, Turn> {
-        loop {
-            let due = self.next_heartbeat;
-            self.orders.listen_until(due, |m| m.resubscribed).await?;
-            if self.orders.resubscribed {
-                return Err(Turn::Rejoin);
-            }
-            match self.heartbeat().await {
-                Ok(()) => {}
-                Err(Turn::Failed(error)) if error.is_retriable() => {
-                    tracing::debug!(%error, "a heartbeat failed");
-                }
-                Err(turn) => return Err(turn),
-            }
-            if self.topics_have_changed().await {
-                return Err(Turn::Rejoin);
-            }
-        }
-    }
-
-    /// As the leader: whether a topic came, went, or has other partitions than the
-    /// assignment was made from.
-    async fn topics_have_changed(&self) -> bool {
-        let Some(counts) = &self.leads else {
-            return false;
-        };
-        let topics: Vec<Arc<str>> = self
-            .orders
-            .topics
-            .iter()
-            .chain(counts.keys())
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let missing = self
-            .orders
-            .topics
-            .iter()
-            .any(|t| self.core.metadata.topic(t).is_none());
-        if missing || self.core.metadata.is_stale(topics.iter().map(|t| &**t)) {
-            let create = self.config.allow_auto_create_topics;
-            if let Err(error) = self.core.refresh(&topics, create).await {
-                tracing::debug!(%error, "metadata could not be refreshed");
-            }
-        }
-        self.counts(topics.iter()) != *counts
-    }
-
-    /// When the next heartbeat is due. A group that has just formed is often joined by
-    /// more, and each waits until all others have heard of it: look often at first.
-    fn after_heartbeat(&self) -> Instant {
-        let now = Instant::now();
-        let interval = self.config.heartbeat_interval_ms;
-        if now < self.settling_until {
-            now + interval.min(SETTLING_HEARTBEAT)
-        } else {
-            now + interval
-        }
-    }
-
-    async fn heartbeat(&mut self) -> Result<(), Turn> {
-        self.next_heartbeat = self.after_heartbeat();
-        if self.shared.last_poll().elapsed() > self.config.max_poll_interval_ms {
-            tracing::warn!(
-                group = self.coordinator.group_id(),
-                "poll was not called within max.poll.interval.ms; leaving the group"
-            );
-            self.leave_group().await;
-            return Err(Turn::Away);
-        }
-        let group = self.shared.group.lock().clone();
-        if group.generation_id < 0 {
-            return Ok(());
-        }
-        let request = HeartbeatRequest {
-            group_id: Str::from(&group.group_id),
-            generation_id: group.generation_id,
-            member_id: Str::from(&group.member_id),
-            group_instance_id: group.group_instance_id.as_ref().map(Str::from),
-            ..HeartbeatRequest::default()
-        };
-        let timeout = self
-            .core
-            .config
-            .request_timeout_ms
-            .min(self.config.session_timeout_ms);
-        let what = format!("heartbeat of group {}", group.group_id);
-        let asked = self
-            .coordinator
-            .ask(self.heartbeat_lane, timeout, request, |response| {
-                ErrorCode::from(response.error_code)
-                    .ok()
-                    .map_err(|code| ClientError::broker(code, what))
-            });
-        let response = self.orders.attend(asked).await?;
-        response?;
-        Ok(())
-    }
-
-    async fn await_poll(&mut self) -> Result<(), Turn> {
-        let shared = self.shared.clone();
-        loop {
-            let polled = shared.polled_again.notified();
-            tokio::pin!(polled);
-            polled.as_mut().enable();
-            if shared.last_poll().elapsed() <= self.config.max_poll_interval_ms {
-                return Ok(());
-            }
-            tokio::select! {
-                () = &mut polled => {}
-                command = self.orders.inbox.recv() => self.orders.take(command)?,
-            }
-        }
-    }
-
-    /// Tells the coordinator that we go. A static member stays a member: it is expected
-    /// back before its session ends.
-    async fn leave_group(&mut self) {
-        let group = self.shared.group.lock().clone();
-        if group.member_id.is_empty() || group.group_instance_id.is_some() {
-            return;
-        }
-        let request = LeaveGroupRequest {
-            group_id: Str::from(&group.group_id),
-            members: vec![MemberIdentity {
-                member_id: Str::from(&group.member_id),
-                ..MemberIdentity::default()
-            }],
-            ..LeaveGroupRequest::default()
-        };
-        let timeout = self.core.config.request_timeout_ms;
-        let left = self
-            .coordinator
-            .ask(self.heartbeat_lane, timeout, request, |_| Ok(()))
-            .await;
-        if let Err(error) = left {
-            tracing::debug!(%error, "the group could not be left; the session will end");
-        }
-        self.forget_generation(true);
     }
 }

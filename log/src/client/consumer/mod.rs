@@ -6,11 +6,13 @@
 //! its future may be dropped at any time.
 
 mod assignor;
+mod classic;
 mod config;
 mod coordinator;
 mod fetcher;
 mod lookup;
 mod membership;
+mod modern;
 mod offsets;
 mod partitions;
 mod protocol;
@@ -31,14 +33,14 @@ pub use assignor::{
     Assignment, CooperativeStickyAssignor, GroupMember, PartitionAssignor, PartitionCounts,
     RangeAssignor, RebalanceProtocol, RoundRobinAssignor,
 };
-pub use config::{AutoOffsetReset, ConsumerConfig, IsolationLevel};
+pub use config::{AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel};
 pub(crate) use coordinator::GroupCoordinator;
 pub(crate) use protocol::assigned_partitions;
 pub use records::{ConsumerRecord, PartitionRecords, RecordIter};
 
 use fetcher::{Fetcher, METADATA_PAUSE};
 use lookup::{Found, look_up};
-use membership::{Command, Event, Membership};
+use membership::{Command, Event, Membership, Subscription};
 use partitions::{Partitions, Position, Start};
 
 use super::core::{Core, after};
@@ -128,6 +130,29 @@ impl Consumer {
             self.unsubscribe();
             return Ok(());
         }
+        self.share(Subscription::Topics(topics.into_iter().collect()))
+    }
+
+    /// Joins the group and shares the partitions of all topics whose whole name matches
+    /// the regular expression, also of those that come later. Replaces the topics of an
+    /// earlier call. Under the classic protocol the pattern is matched here, and internal
+    /// topics are left out; under `group.protocol=consumer` by the coordinator (RE2).
+    pub fn subscribe_pattern(&mut self, pattern: &str) -> Result<(), ClientError> {
+        let subscription = match self.config.group_protocol {
+            GroupProtocol::Consumer => Subscription::Pattern(Arc::from(pattern)),
+            GroupProtocol::Classic => {
+                let whole = regex::Regex::new(&format!("^(?:{pattern})$"));
+                Subscription::Matching(whole.map_err(|error| {
+                    ClientError::IllegalState(format!(
+                        "cannot subscribe to the pattern `{pattern}`: {error}"
+                    ))
+                })?)
+            }
+        };
+        self.share(subscription)
+    }
+
+    fn share(&mut self, subscription: Subscription) -> Result<(), ClientError> {
         if self.membership.is_none() {
             if !self.partitions.names().is_empty() {
                 return Err(ClientError::IllegalState(
@@ -151,8 +176,7 @@ impl Consumer {
             )?);
         }
         if let Some(membership) = &self.membership {
-            let topics = topics.into_iter().collect();
-            let _ = membership.commands.send(Command::Subscribe(topics));
+            let _ = membership.commands.send(Command::Subscribe(subscription));
         }
         Ok(())
     }

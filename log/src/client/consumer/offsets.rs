@@ -23,7 +23,8 @@ impl Consumer {
     ) -> impl Future<Output = Result<(), ClientError>> + Send + use<> {
         let coordinator = self.coordinator.clone();
         let member = self.group_metadata();
-        let subscribed = self.membership.is_some();
+        let shared = self.membership.as_ref().map(|m| m.shared.clone());
+        let subscribed = shared.is_some();
         let deadline = self.core.deadline();
         async move {
             let coordinator = coordinator.ok_or(ClientError::NoGroup { what: "commit" })?;
@@ -34,7 +35,23 @@ impl Consumer {
                 let what = format!("commit offsets for group {}", member.group_id);
                 return Err(ClientError::broker(ErrorCode::IllegalGeneration, what));
             }
-            coordinator.commit(&member, &offsets, deadline).await
+            let mut named = member;
+            loop {
+                let result = coordinator.commit(&named, &offsets, deadline).await;
+                // The member's epoch has moved on under it; what it owns has not.
+                let stale =
+                    matches!(&result, Err(e) if e.code() == Some(ErrorCode::StaleMemberEpoch));
+                match &shared {
+                    Some(shared) if stale => {
+                        let now = shared.group.lock().clone();
+                        if now.generation_id == named.generation_id {
+                            return result;
+                        }
+                        named = now;
+                    }
+                    _ => return result,
+                }
+            }
         }
     }
 
