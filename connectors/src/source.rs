@@ -2,8 +2,8 @@
 //!
 //! A source gives records in one order that is the same each time it is read, each with
 //! a [`Position`] that grows. That is all the runner needs to write every record to the
-//! topic once and in order through any crash: it stores positions beside the data, opens
-//! the source at the last one, and passes over what a partition already has.
+//! topic once and in order through any crash: it commits positions together with the data
+//! and opens the source at the last one.
 
 use async_trait::async_trait;
 use bytes::Bytes;

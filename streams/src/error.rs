@@ -67,6 +67,14 @@ pub enum StreamsError {
         /// What the client said.
         cause: Cause,
     },
+    /// The open transaction cannot be committed: the worker goes back to its last commit.
+    #[error("{during}: {cause}; the transaction is aborted and its work done again")]
+    Transaction {
+        /// What was being done.
+        during: String,
+        /// What the client said.
+        cause: Cause,
+    },
     /// A task failed, and its job with it.
     #[error("task {task} failed: {cause}")]
     Task {

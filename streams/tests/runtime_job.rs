@@ -12,7 +12,7 @@ use thalweg_log::client::{
     TopicPartition,
 };
 use thalweg_streams::runtime::{
-    CommitObserver, CommitStep, JobState, StreamThreads, Streams, StreamsConfig,
+    CommitObserver, CommitStep, JobState, ProcessingGuarantee, StreamThreads, Streams, StreamsConfig,
 };
 use thalweg_streams::topology::{OffsetReset, Topology};
 use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};
@@ -179,7 +179,7 @@ fn greatest() -> Topology {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
+async fn at_least_once_a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
     let steps = [
         CommitStep::Flushed,
         CommitStep::OutputsSent,
@@ -204,6 +204,7 @@ async fn a_crash_between_any_two_steps_of_a_commit_loses_nothing() {
         };
         let crashing = StreamsConfig {
             application_id: name.to_owned(),
+            processing_guarantee: ProcessingGuarantee::AtLeastOnce,
             commit_observer: Some(Arc::new(StopAt {
                 step: *step,
                 after: AtomicU32::new(1),
@@ -305,6 +306,7 @@ async fn no_state_is_in_its_changelog_before_what_it_put_out_is_in_the_log() {
         .to_stream()
         .to("out", Produced::new());
     let crashing = StreamsConfig {
+        processing_guarantee: ProcessingGuarantee::AtLeastOnce,
         commit_observer: Some(Arc::new(StopAt {
             step: CommitStep::OutputsSent,
             after: AtomicU32::new(0),

@@ -2,19 +2,21 @@
 
 mod handle;
 mod life;
+mod positions;
 mod sink;
 mod source;
 mod status;
 
 pub use handle::ConnectorHandle;
+pub use positions::{POSITIONS_TOPIC, forget_source};
 pub use sink::{SinkTask, run_sink};
-pub use source::{SEQUENCE_HEADER, SourceTask, run_source};
+pub use source::{SourceTask, run_source};
 pub use status::{ConnectorState, ConnectorStatus};
 
 use std::time::Duration;
 
-/// The group whose offsets are a connector's positions, as in Kafka Connect.
-fn group_of(connector: &str) -> String {
+/// The group of a sink and the transactional id of a source, as Kafka Connect names them.
+fn id_of(connector: &str) -> String {
     format!("connect-{connector}")
 }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use thalweg_log::client::{
-    AutoOffsetReset, Client, Consumer, ConsumerConfig, OffsetAndMetadata, TopicPartition,
+    AutoOffsetReset, Client, Consumer, ConsumerConfig, IsolationLevel, OffsetAndMetadata,
+    TopicPartition,
 };
 use tokio::sync::watch;
 
 use super::handle::told_to_stop;
 use super::life::{Status, Work, enter, start};
-use super::{ConnectorHandle, ConnectorState, group_of};
+use super::{ConnectorHandle, ConnectorState, id_of};
 use crate::{ConnectorError, SinkConnector, SinkRecord};
 
 /// How long records go on before the sink is flushed.
@@ -101,9 +102,10 @@ impl SinkRunner {
         let wanted: BTreeMap<TopicPartition, i64> =
             self.task.connector.open().await?.into_iter().collect();
         let mut consumer = self.client.consumer(ConsumerConfig {
-            group_id: Some(group_of(&self.task.name)),
+            group_id: Some(id_of(&self.task.name)),
             enable_auto_commit: false,
             auto_offset_reset: AutoOffsetReset::Earliest,
+            isolation_level: IsolationLevel::ReadCommitted,
             ..ConsumerConfig::default()
         })?;
         let partitions = self.client.topic(&self.task.topic).await?.partitions.len();

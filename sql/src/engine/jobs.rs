@@ -427,6 +427,12 @@ impl Jobs {
         if let Err(error) = admin.delete_groups(&groups).await {
             tracing::debug!(%error, "the group of a dropped job stays");
         }
+        if matches!(&relation.body, Body::Source(source) if source.connector != "kafka")
+            && let Err(error) =
+                thalweg_connectors::forget_source(&self.client, &application_id).await
+        {
+            tracing::warn!(%error, "the position of a dropped source stays");
+        }
         let folder = self.state_dir().join(&application_id);
         if let Err(error) = tokio::fs::remove_dir_all(&folder).await
             && error.kind() != std::io::ErrorKind::NotFound

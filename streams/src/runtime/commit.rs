@@ -1,30 +1,35 @@
 //! The commit, in order.
 //!
+//! Exactly-once:
 //! 1. Runs have ended; nodes are flushed into caches and outputs.
-//! 2. Pending outputs and watermarks go to their topics; behind their acknowledgement,
-//!    dirty entries, sorted, go to the changelogs, those of a view's store first. (With
-//!    transactions all of it may go at once.)
-//! 3. Input offsets and times are committed with the group's generation. (With
-//!    transactions they join the transaction, and its end is step 4.)
-//! 4. –
+//! 2. Dirty entries, sorted, go to the changelogs, beside the outputs and watermarks that are
+//!    on their way already.
+//! 3. Input offsets and times are added, in the name of the group's member.
+//! 4. The transaction ends.
 //! 5. The dirty entries go to RocksDB with the store positions, one batch a task.
 //! 6. Repartition records below the committed offsets are deleted, from time to time.
 //!
-//! A crash between any two steps loses nothing: before step 3 the input is read again
-//! (at-least-once: what step 2 has sent is sent again); behind it, the stores replay from
-//! the changelogs what step 5 has not kept. Step 2 has an order of its own because a node
-//! tells from its state what it has put out already: were the state in its changelog
-//! and the output not in its topic, the replay would find nothing new to say.
+//! A crash between any two steps loses nothing and doubles nothing: before step 4 nothing of
+//! it was ever visible, and the input is read again from the last commit; behind it, the
+//! stores replay from the changelogs what step 5 has not kept. Until the outcome of step 4
+//! is known the caches are neither applied nor dropped. A transaction that was not committed
+//! takes the worker back: see [`Worker::roll_back`].
+//!
+//! At-least-once is the same without the transaction: step 3 commits the offsets, and step 4
+//! is not there. What step 2 has sent before a crash is sent again. It then has an order of
+//! its own, each part acknowledged before the next: outputs, the topics of views, the other
+//! changelogs. A node tells from its state what it has put out already: were the state in its
+//! changelog and the output not in its topic, the replay would find nothing new to say.
 
+use super::outlet::{Ended, is_fenced_member};
 use super::worker::Worker;
 use crate::StreamsError;
 use crate::task::{Progress, TaskId};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use thalweg_log::client::{
-    Admin, ClientError, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
+    Admin, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
 };
-use thalweg_log::wire::ErrorCode;
 use thalweg_state::{Changelog, StoreId, StorePosition};
 
 /// A step of a commit that has been done.
@@ -32,11 +37,14 @@ use thalweg_state::{Changelog, StoreId, StorePosition};
 pub enum CommitStep {
     /// Nodes are flushed; nothing has been sent that was not sent before.
     Flushed,
-    /// Outputs and watermarks are in the log, changelogs are not.
+    /// Outputs and watermarks are in the log, changelogs are not. At-least-once only.
     OutputsSent,
-    /// Outputs, watermarks and changelogs are in the log.
+    /// Outputs, watermarks and changelogs are in the log; under exactly-once nobody who reads
+    /// committed records sees them.
     Sent,
-    /// Input offsets and times are committed.
+    /// Input offsets and times have joined the transaction. Exactly-once only.
+    OffsetsAdded,
+    /// Input offsets and times are committed, and with them, under exactly-once, all the rest.
     OffsetsCommitted,
     /// The stores hold everything.
     Applied,
@@ -86,41 +94,28 @@ impl Worker {
         }
         self.observe(CommitStep::Flushed)?;
 
-        self.acknowledged().await?;
-        self.observe(CommitStep::OutputsSent)?;
+        let exactly_once = self.job.config.exactly_once();
+        if !exactly_once {
+            self.outlet.acknowledged().await?;
+            self.observe(CommitStep::OutputsSent)?;
+        }
         let ends = self.send_changelogs(&ids).await?;
+        self.outlet.acknowledged().await?;
         let mut positions: BTreeMap<TaskId, Vec<(StoreId, StorePosition)>> = BTreeMap::new();
         for (id, store, mut position, delivery) in ends {
-            let delivered = delivery
-                .await
-                .map_err(|e| StreamsError::log("sending a changelog", e))?;
-            position.offset = delivered.offset + 1;
+            position.offset = self.outlet.delivered(delivery).await? + 1;
             positions.entry(id).or_default().push((store, position));
         }
         self.observe(CommitStep::Sent)?;
 
-        let mut offsets = BTreeMap::new();
-        for id in &ids {
-            let Some(task) = self.tasks.get(id) else {
-                continue;
-            };
-            for source in task.positions() {
-                let partition = TopicPartition::new(source.topic, source.partition);
-                let offset = OffsetAndMetadata {
-                    metadata: source.metadata,
-                    ..OffsetAndMetadata::new(source.offset)
-                };
-                offsets.insert(partition, offset);
-            }
-        }
+        let offsets = self.offsets_to_commit(&ids);
         let committed: Vec<_> = offsets.iter().map(|(p, o)| (p.clone(), o.offset)).collect();
-        match self.consumer.commit(offsets).await {
-            Ok(()) => {}
-            Err(error) if is_fenced(&error) => {
-                tracing::warn!(%error, "the group has gone on without this thread");
-                return Ok(Committed::Fenced);
-            }
-            Err(error) => return Err(StreamsError::log("committing offsets", error)),
+        let ended = match exactly_once {
+            true => self.end_transaction(offsets).await?,
+            false => self.commit_offsets(offsets).await?,
+        };
+        if ended == Ended::Fenced {
+            return Ok(Committed::Fenced);
         }
         self.observe(CommitStep::OffsetsCommitted)?;
 
@@ -146,6 +141,52 @@ impl Worker {
         Ok(Committed::Yes)
     }
 
+    fn offsets_to_commit(&self, ids: &[TaskId]) -> BTreeMap<TopicPartition, OffsetAndMetadata> {
+        let tasks = ids.iter().filter_map(|id| self.tasks.get(id));
+        tasks
+            .flat_map(|task| task.positions())
+            .map(|source| {
+                let offset = OffsetAndMetadata {
+                    metadata: source.metadata,
+                    ..OffsetAndMetadata::new(source.offset)
+                };
+                (TopicPartition::new(source.topic, source.partition), offset)
+            })
+            .collect()
+    }
+
+    /// Steps 3 and 4 of exactly-once.
+    async fn end_transaction(
+        &mut self,
+        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+    ) -> Result<Ended, StreamsError> {
+        let group = self
+            .consumer
+            .group_metadata()
+            .map_err(|e| StreamsError::log("committing offsets", e))?;
+        if self.outlet.add_offsets(offsets, &group).await? == Ended::Fenced {
+            return Ok(Ended::Fenced);
+        }
+        self.observe(CommitStep::OffsetsAdded)?;
+        self.outlet.commit().await?;
+        Ok(Ended::Committed)
+    }
+
+    /// Step 3 of at-least-once.
+    async fn commit_offsets(
+        &mut self,
+        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+    ) -> Result<Ended, StreamsError> {
+        match self.consumer.commit(offsets).await {
+            Ok(()) => Ok(Ended::Committed),
+            Err(error) if is_fenced_member(&error) => {
+                tracing::warn!(%error, "the group has gone on without this thread");
+                Ok(Ended::Fenced)
+            }
+            Err(error) => Err(StreamsError::log("committing offsets", error)),
+        }
+    }
+
     fn observe(&self, step: CommitStep) -> Result<(), StreamsError> {
         match &self.job.config.commit_observer {
             Some(observer) => observer.after(step),
@@ -153,18 +194,12 @@ impl Worker {
         }
     }
 
-    /// Waits until everything that was sent is acknowledged.
-    async fn acknowledged(&self) -> Result<(), StreamsError> {
-        let flushed = self.producer.flush().await;
-        flushed.map_err(|e| StreamsError::log("sending outputs and changelogs", e))
-    }
-
     /// Sends the dirty entries of the tasks to the changelogs. Returns, for each changelog
     /// that got any, the delivery of the last of them: it tells the store's position.
     ///
-    /// A changelog that is a topic of its own name, such as a view's, is an output too, and
-    /// goes ahead of the others. These go together, those further down first: a node may
-    /// have several stores, and the less time passes between them the better.
+    /// A changelog that is a topic of its own name, such as a view's, is an output too; outside
+    /// of a transaction it goes ahead of the others. These go together, those further down
+    /// first: a node may have several stores, and the less time passes between them the better.
     async fn send_changelogs(
         &mut self,
         ids: &[TaskId],
@@ -186,8 +221,8 @@ impl Worker {
                     ends.extend(self.send_changelog(*id, store).await?);
                 }
             }
-            if ends.len() > before {
-                self.acknowledged().await?;
+            if ends.len() > before && !internal && !self.job.config.exactly_once() {
+                self.outlet.acknowledged().await?;
             }
         }
         Ok(ends)
@@ -212,7 +247,7 @@ impl Worker {
         let Some(((last_key, last_value), rest)) = entries.split_last() else {
             return Ok(None);
         };
-        let topic = self.producer_topic(&changelog.topic).await?;
+        let topic = self.outlet.topic(&changelog.topic).await?;
         for (key, value) in rest {
             let record = RecordRef {
                 partition: Some(id.partition),
@@ -222,7 +257,7 @@ impl Worker {
                 value: value.as_deref(),
                 headers: &[],
             };
-            self.enqueue(&topic, record).await?;
+            self.outlet.enqueue(&topic, record).await?;
         }
         let last = ProducerRecord {
             partition: Some(id.partition),
@@ -231,11 +266,7 @@ impl Worker {
             timestamp: Some(now),
             ..ProducerRecord::new(changelog.topic.clone())
         };
-        let delivery = self
-            .producer
-            .send(last)
-            .await
-            .map_err(|e| StreamsError::log("sending a changelog", e))?;
+        let delivery = self.outlet.send(last).await?;
         let position = self.store_position(&changelog.topic, id.partition).await?;
         Ok(Some((id, store, position, delivery)))
     }
@@ -340,16 +371,4 @@ pub(crate) fn of_task(task: TaskId, error: StreamsError) -> StreamsError {
         task,
         cause: Box::new(error),
     }
-}
-
-/// Whether the group no longer counts this member in.
-fn is_fenced(error: &ClientError) -> bool {
-    matches!(
-        error.code(),
-        Some(
-            ErrorCode::IllegalGeneration
-                | ErrorCode::UnknownMemberId
-                | ErrorCode::RebalanceInProgress
-        )
-    )
 }

@@ -6,8 +6,21 @@ use crate::StreamsError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_log::client::IsolationLevel;
 use thalweg_log::record::Compression;
 use thalweg_state::StateRuntime;
+
+/// What a crash may do to a job's results; `processing.guarantee`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProcessingGuarantee {
+    /// `at_least_once`: results of records that were read since the last commit are written
+    /// again after a crash.
+    AtLeastOnce,
+    /// `exactly_once_v2`: outputs, state and input offsets are committed in one transaction
+    /// (KIP-447). Who reads the results with `read_committed` sees each of them once.
+    #[default]
+    ExactlyOnce,
+}
 
 /// How a job runs.
 ///
@@ -27,6 +40,12 @@ use thalweg_state::StateRuntime;
 pub struct StreamsConfig {
     /// `application.id`: names the job, its consumer group and its internal topics.
     pub application_id: String,
+    /// `processing.guarantee`: exactly once, unless told otherwise.
+    pub processing_guarantee: ProcessingGuarantee,
+    /// `transaction.timeout.ms`: how long a transaction of a process that is gone for good
+    /// holds back the readers of its topics. A process that comes back aborts it at once, so
+    /// that only a lost machine is waited for; a commit may take that long.
+    pub transaction_timeout: Duration,
     /// `num.stream.threads`: how many stream threads drive the job's tasks. Ignored
     /// if `threads` are given.
     pub num_stream_threads: usize,
@@ -67,6 +86,8 @@ impl StreamsConfig {
     pub fn new(application_id: impl Into<String>) -> Self {
         Self {
             application_id: application_id.into(),
+            processing_guarantee: ProcessingGuarantee::default(),
+            transaction_timeout: Duration::from_secs(60),
             num_stream_threads: 1,
             state_dir: std::env::temp_dir().join("thalweg-streams"),
             commit_interval: Duration::from_millis(100),
@@ -127,14 +148,28 @@ impl StreamsConfig {
                 }
             }
             "processing.guarantee" => {
-                if value != "at_least_once" {
-                    let expected = "at_least_once (exactly-once comes with transactions)";
-                    return Err(invalid(key, value, expected));
+                self.processing_guarantee = match value {
+                    "at_least_once" => ProcessingGuarantee::AtLeastOnce,
+                    "exactly_once_v2" => ProcessingGuarantee::ExactlyOnce,
+                    _ => return Err(invalid(key, value, "exactly_once_v2 or at_least_once")),
                 }
             }
+            "transaction.timeout.ms" => self.transaction_timeout = millis(key, value)?,
             _ => return Err(unknown(key)),
         }
         Ok(())
+    }
+
+    pub(crate) fn exactly_once(&self) -> bool {
+        self.processing_guarantee == ProcessingGuarantee::ExactlyOnce
+    }
+
+    /// What the job's consumers read of transactions.
+    pub(crate) fn isolation(&self) -> IsolationLevel {
+        match self.processing_guarantee {
+            ProcessingGuarantee::ExactlyOnce => IsolationLevel::ReadCommitted,
+            ProcessingGuarantee::AtLeastOnce => IsolationLevel::ReadUncommitted,
+        }
     }
 
     /// Refuses what cannot work.
@@ -149,11 +184,16 @@ impl StreamsConfig {
         if self.num_stream_threads == 0 {
             return Err(invalid("num.stream.threads", "0", "at least 1"));
         }
+        if self.exactly_once() && self.transaction_timeout < self.commit_interval {
+            let value = self.transaction_timeout.as_millis().to_string();
+            let expected = "at least `commit.interval.ms`: a transaction lasts that long";
+            return Err(invalid("transaction.timeout.ms", &value, expected));
+        }
         Ok(())
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "application.id",
     "num.stream.threads",
     "state.dir",
@@ -166,6 +206,7 @@ const KEYS: [&str; 12] = [
     "repartition.purge.interval.ms",
     "compression.type",
     "processing.guarantee",
+    "transaction.timeout.ms",
 ];
 
 fn unknown(key: &str) -> StreamsError {

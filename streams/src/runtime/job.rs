@@ -138,6 +138,12 @@ impl Job {
         format!("{}-{worker}", self.state_dir.process_id())
     }
 
+    /// The `transactional.id` of a worker: the same over restarts, so that a new life aborts
+    /// at once what the last one has left open.
+    pub(crate) fn transactional_id(&self, worker: usize) -> String {
+        format!("{}-{}", self.config.application_id, self.instance_id(worker))
+    }
+
     /// How many workers have not ended.
     pub(crate) fn worker_count(&self) -> usize {
         self.workers.lock().len()

@@ -25,6 +25,7 @@ mod caught_up;
 mod commit;
 mod config;
 mod job;
+mod outlet;
 mod query;
 mod restore;
 mod state_dir;
@@ -34,7 +35,7 @@ mod topics;
 mod worker;
 
 pub use commit::{CommitObserver, CommitStep};
-pub use config::StreamsConfig;
+pub use config::{ProcessingGuarantee, StreamsConfig};
 pub use job::JobState;
 pub use query::ReadOnlyStore;
 pub use streams::Streams;

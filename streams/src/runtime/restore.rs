@@ -99,8 +99,13 @@ impl Worker {
         tasks: &mut BTreeMap<TaskId, Task>,
         work: &mut BTreeMap<TopicPartition, Restoring>,
     ) -> Result<(), StreamsError> {
-        let starts = self.offsets(work.keys(), OffsetSpec::Earliest).await?;
-        let ends = self.offsets(work.keys(), OffsetSpec::Latest).await?;
+        // Up to the end of the log, open transactions included: the marker of one that has
+        // been committed may still be on its way to this partition. The read waits for it.
+        let isolation = IsolationLevel::ReadUncommitted;
+        let starts = self.offsets(work.keys(), OffsetSpec::Earliest, isolation);
+        let starts = starts.await?;
+        let ends = self.offsets(work.keys(), OffsetSpec::Latest, isolation);
+        let ends = ends.await?;
         let now = self.now();
         for (partition, restoring) in work {
             let start = starts.get(partition).copied().unwrap_or(0);
@@ -197,6 +202,7 @@ impl Worker {
         &self,
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
         spec: OffsetSpec,
+        isolation: IsolationLevel,
     ) -> Result<BTreeMap<TopicPartition, i64>, StreamsError> {
         let wanted: BTreeMap<_, _> = partitions.into_iter().map(|p| (p.clone(), spec)).collect();
         if wanted.is_empty() {
@@ -206,7 +212,7 @@ impl Worker {
             .job
             .client
             .admin()
-            .list_offsets(wanted, IsolationLevel::ReadUncommitted)
+            .list_offsets(wanted, isolation)
             .await
             .map_err(|e| StreamsError::log("looking up offsets", e))?;
         Ok(found

@@ -4,6 +4,7 @@ use super::assignor::{self, TaskAssignor};
 use super::caught_up;
 use super::config::StreamsConfig;
 use super::job::{Job, JobState};
+use super::outlet::Outlet;
 use super::query::ReadOnlyStore;
 use super::state_dir::StateDir;
 use super::threads::StreamThreads;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thalweg_log::client::{
     AutoOffsetReset, Client, Consumer, ConsumerConfig, IsolationLevel, OffsetSpec,
-    PartitionAssignor, ProducerConfig, TopicPartition,
+    PartitionAssignor, TopicPartition,
 };
 use tokio::runtime::Handle;
 
@@ -304,6 +305,7 @@ fn start_worker(
             enable_auto_commit: false,
             auto_offset_reset: AutoOffsetReset::Earliest,
             allow_auto_create_topics: false,
+            isolation_level: config.isolation(),
             ..ConsumerConfig::default()
         })
         .map_err(failed)?;
@@ -317,18 +319,11 @@ fn start_worker(
             enable_auto_commit: false,
             auto_offset_reset: AutoOffsetReset::Earliest,
             allow_auto_create_topics: false,
+            isolation_level: config.isolation(),
             ..ConsumerConfig::default()
         })
         .map_err(failed)?;
-    let producer = job
-        .client
-        .producer(ProducerConfig {
-            batch_size: 128 << 10,
-            linger_ms: Duration::from_millis(20),
-            compression_type: config.compression,
-            ..ProducerConfig::default()
-        })
-        .map_err(failed)?;
+    let outlet = Outlet::new(Arc::clone(job), index, Arc::clone(&background))?;
     let job = Arc::clone(job);
     let assignor = Arc::clone(assignor);
     let background = Arc::clone(&background);
@@ -341,7 +336,7 @@ fn start_worker(
                 index,
                 consumer,
                 restorer,
-                producer,
+                outlet,
                 assignor,
             );
             async move {

@@ -7,15 +7,15 @@
 use super::assignor::TaskAssignor;
 use super::commit::{Committed, of_task, purge};
 use super::job::{Counts, Job};
+use super::outlet::Outlet;
 use crate::StreamsError;
 use crate::task::{InputBlock, InputRecord, Output, Progress, Task, TaskId, TaskOptions};
 use crate::topology::OffsetReset;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_log::client::{
-    ClientError, Consumer, OffsetSpec, PartitionRecords, Polled, Producer, ProducerTopic,
-    RecordRef, TopicPartition,
+    Consumer, OffsetSpec, PartitionRecords, Polled, RecordRef, TopicPartition,
 };
 use thalweg_state::{StateError, StoreId, TaskState};
 
@@ -33,12 +33,11 @@ pub(crate) struct Worker {
     pub(crate) consumer: Consumer,
     /// Reads changelogs, outside of the group.
     pub(crate) restorer: Consumer,
-    pub(crate) producer: Producer,
+    pub(crate) outlet: Outlet,
     pub(crate) assignor: Arc<TaskAssignor>,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) last_commit: Instant,
     pub(crate) last_purge: Instant,
-    topics: HashMap<Arc<str>, ProducerTopic>,
     paused: BTreeSet<TopicPartition>,
     /// Whether the last turn left work that need not wait for records.
     busy: bool,
@@ -52,7 +51,7 @@ impl Worker {
         index: usize,
         consumer: Consumer,
         restorer: Consumer,
-        producer: Producer,
+        outlet: Outlet,
         assignor: Arc<TaskAssignor>,
     ) -> Self {
         Self {
@@ -60,12 +59,11 @@ impl Worker {
             index,
             consumer,
             restorer,
-            producer,
+            outlet,
             assignor,
             tasks: BTreeMap::new(),
             last_commit: Instant::now(),
             last_purge: Instant::now(),
-            topics: HashMap::new(),
             paused: BTreeSet::new(),
             busy: false,
             counted: BTreeMap::new(),
@@ -78,45 +76,87 @@ impl Worker {
 
     /// Works until the job ends. The consumer has subscribed already.
     pub(crate) async fn run(mut self) -> Result<(), StreamsError> {
+        // First of all: what an earlier life has left open holds back whoever reads
+        // committed records, this worker included.
+        let mut turned = self.outlet.begin().await;
         let mut status = self.job.watch();
         loop {
+            match turned {
+                Ok(()) => {}
+                // A restore that a close has cut short is no failure.
+                Err(StreamsError::NotRunning { .. }) if self.job.is_stopping() => {}
+                Err(error @ StreamsError::Transaction { .. }) => {
+                    turned = self.roll_back(&error).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             if self.job.is_stopping() {
                 return self.shut_down().await;
             }
             let timeout = self.wait();
             let polled = tokio::select! {
                 biased;
-                _ = status.wait_for(|state| state.has_ended()) => continue,
+                _ = status.wait_for(|state| state.has_ended()) => { turned = Ok(()); continue },
                 polled = self.consumer.poll(timeout) => polled,
             };
-            let mut got = false;
-            match polled {
-                Ok(Polled::Records(list)) => {
-                    got = !list.is_empty();
-                    self.add(list);
-                }
-                Ok(Polled::Assigned(_)) => match self.assigned().await {
-                    // A restore that a close has cut short is no failure.
-                    Err(StreamsError::NotRunning { .. }) if self.job.is_stopping() => continue,
-                    result => result?,
-                },
-                Ok(Polled::Revoking(partitions)) => self.revoking(&partitions).await?,
-                Ok(Polled::Lost(partitions)) => self.lost(&partitions),
+            turned = match polled {
+                Ok(polled) => self.turn(polled).await,
                 Err(error) if error.is_retriable() => {
                     tracing::warn!(%error, "polling; trying again");
                     tokio::time::sleep(CLOCK_WAIT).await;
+                    Ok(())
                 }
-                Err(error) => return Err(StreamsError::log("reading input", error)),
-            }
-            let worked = self.process().await?;
-            self.busy = worked || got;
-            if self.commit_is_due() && self.commit().await? == Committed::Fenced {
-                self.job.worker_is_running(self.index, false);
-                let all: Vec<_> = self.tasks.keys().copied().collect();
-                self.drop_tasks(&all);
-            }
+                Err(error) => Err(StreamsError::log("reading input", error)),
+            };
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Takes what the group or the log has to say, gives every task a turn, and commits if
+    /// that is due.
+    async fn turn(&mut self, polled: Polled) -> Result<(), StreamsError> {
+        let mut got = false;
+        match polled {
+            Polled::Records(list) => {
+                got = !list.is_empty();
+                self.add(list);
+            }
+            Polled::Assigned(_) => self.assigned().await?,
+            Polled::Revoking(partitions) => self.revoking(&partitions).await?,
+            Polled::Lost(partitions) => self.lost(&partitions).await?,
+        }
+        let worked = self.process().await?;
+        self.busy = worked || got;
+        if self.commit_is_due() {
+            self.commit_or_drop().await?;
+        }
+        Ok(())
+    }
+
+    /// Commits; a worker that its group has thrown out gives up its tasks.
+    async fn commit_or_drop(&mut self) -> Result<Committed, StreamsError> {
+        let committed = self.commit().await?;
+        if committed == Committed::Fenced {
+            self.job.worker_is_running(self.index, false);
+            self.drop_all_tasks();
+        }
+        Ok(committed)
+    }
+
+    /// The open transaction was not committed: what was done since the last commit is
+    /// forgotten, by the log as by the tasks, and done again. Nodes are built anew, and
+    /// stores get what was committed after all, if the answer was lost.
+    async fn roll_back(&mut self, error: &StreamsError) -> Result<(), StreamsError> {
+        tracing::warn!(job = %self.job.config.application_id, %error, "going back to the last commit");
+        self.job.worker_is_running(self.index, false);
+        self.drop_all_tasks();
+        tokio::time::sleep(CLOCK_WAIT).await;
+        self.outlet.renew().await?;
+        if self.job.is_stopping() {
+            return Ok(());
+        }
+        self.assigned().await
     }
 
     /// How long `poll` may wait.
@@ -163,7 +203,12 @@ impl Worker {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
-            let caught_up = records.next_offset >= records.high_watermark;
+            // Who reads committed records gets nothing behind an open transaction.
+            let end = match self.job.config.exactly_once() {
+                true => records.last_stable_offset,
+                false => records.high_watermark,
+            };
+            let caught_up = records.next_offset >= end;
             let (next, bytes) = (records.next_offset, records.bytes());
             let topic = Arc::clone(&partition.topic);
             let blocks = records.into_iter().map(move |record| {
@@ -257,7 +302,7 @@ impl Worker {
     /// Hands outputs to the producer.
     pub(crate) async fn send(&mut self, outputs: Vec<Output>) -> Result<(), StreamsError> {
         for output in outputs {
-            let topic = self.producer_topic(&output.topic).await?;
+            let topic = self.outlet.topic(&output.topic).await?;
             let record = RecordRef {
                 partition: output.partition,
                 timestamp: output.timestamp,
@@ -265,52 +310,9 @@ impl Worker {
                 value: output.value.as_deref(),
                 headers: &output.headers,
             };
-            self.enqueue(&topic, record).await?;
+            self.outlet.enqueue(&topic, record).await?;
         }
         Ok(())
-    }
-
-    pub(crate) async fn enqueue(
-        &self,
-        topic: &ProducerTopic,
-        record: RecordRef<'_>,
-    ) -> Result<(), StreamsError> {
-        loop {
-            match self.producer.enqueue(topic, record) {
-                Ok(()) => return Ok(()),
-                Err(ClientError::BufferExhausted { .. }) => {
-                    let bytes = record.key.map_or(0, <[u8]>::len)
-                        + record.value.map_or(0, <[u8]>::len)
-                        + 1024;
-                    let room = self.producer.room(bytes).await;
-                    room.map_err(|e| {
-                        StreamsError::log(format!("sending to `{}`", topic.name()), e)
-                    })?;
-                }
-                Err(error) => {
-                    return Err(StreamsError::log(
-                        format!("sending to `{}`", topic.name()),
-                        error,
-                    ));
-                }
-            }
-        }
-    }
-
-    pub(crate) async fn producer_topic(
-        &mut self,
-        name: &Arc<str>,
-    ) -> Result<ProducerTopic, StreamsError> {
-        if let Some(topic) = self.topics.get(name) {
-            return Ok(topic.clone());
-        }
-        let topic = self
-            .producer
-            .topic(name)
-            .await
-            .map_err(|e| StreamsError::log(format!("sending to `{name}`"), e))?;
-        self.topics.insert(Arc::clone(name), topic.clone());
-        Ok(topic)
     }
 
     /// Takes over new tasks: opens and restores their stores, sets positions and times.
@@ -331,8 +333,10 @@ impl Worker {
                 .await
                 .map_err(|e| StreamsError::log("looking up committed offsets", e))?,
         };
-        let starts = self.offsets(&wanted, OffsetSpec::Earliest).await?;
-        let ends = self.offsets(&wanted, OffsetSpec::Latest).await?;
+        let isolation = self.job.config.isolation();
+        let starts = self.offsets(&wanted, OffsetSpec::Earliest, isolation);
+        let starts = starts.await?;
+        let ends = self.offsets(&wanted, OffsetSpec::Latest, isolation).await?;
 
         let mut tasks = BTreeMap::new();
         let mut positions = BTreeMap::new();
@@ -404,10 +408,9 @@ impl Worker {
                 }
             }
         }
-        if self.tasks.values().any(Task::needs_commit) && self.commit().await? == Committed::Fenced
+        if self.tasks.values().any(Task::needs_commit)
+            && self.commit_or_drop().await? == Committed::Fenced
         {
-            let all: Vec<_> = self.tasks.keys().copied().collect();
-            self.drop_tasks(&all);
             return Ok(());
         }
         self.job.committed(positions);
@@ -446,21 +449,27 @@ impl Worker {
     async fn revoking(&mut self, partitions: &[TopicPartition]) -> Result<(), StreamsError> {
         self.job.worker_is_running(self.index, false);
         let ids: Vec<TaskId> = self.assignor.tasks(partitions).into_iter().collect();
-        if self.commit().await? == Committed::Fenced {
-            let all: Vec<_> = self.tasks.keys().copied().collect();
-            self.drop_tasks(&all);
-        }
+        self.commit_or_drop().await?;
         self.close_tasks(&ids)?;
         self.job.gone(partitions);
         Ok(())
     }
 
     /// Drops the tasks of partitions that others have already.
-    fn lost(&mut self, partitions: &[TopicPartition]) {
+    async fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), StreamsError> {
         self.job.worker_is_running(self.index, false);
         let ids: Vec<TaskId> = self.assignor.tasks(partitions).into_iter().collect();
         self.drop_tasks(&ids);
         self.job.gone(partitions);
+        if self.outlet.is_open() {
+            // What the lost tasks have sent must not be committed with the others'.
+            self.outlet.abort().await?;
+            if !self.tasks.is_empty() {
+                self.drop_all_tasks();
+                self.assigned().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes committed tasks.
@@ -487,6 +496,11 @@ impl Worker {
         }
     }
 
+    fn drop_all_tasks(&mut self) {
+        let all: Vec<_> = self.tasks.keys().copied().collect();
+        self.drop_tasks(&all);
+    }
+
     /// The end: commits and closes everything. Of a job that has failed nothing more is
     /// committed than what was.
     async fn shut_down(mut self) -> Result<(), StreamsError> {
@@ -495,17 +509,21 @@ impl Worker {
             self.drop_tasks(&ids);
         } else {
             // What is buffered but not begun is read again by the next start.
-            if self.commit().await? == Committed::Fenced {
-                self.drop_tasks(&ids);
+            match self.commit_or_drop().await {
+                // Nothing is lost by it: the next start does it again.
+                Err(error @ StreamsError::Transaction { .. }) => {
+                    tracing::warn!(%error, "closing at the last commit");
+                    self.drop_tasks(&ids);
+                }
+                committed => {
+                    committed?;
+                }
             }
             let done = self.purgeable();
             self.close_tasks(&ids)?;
             purge(&self.job.client.admin(), done).await;
         }
-        self.producer
-            .close()
-            .await
-            .map_err(|e| StreamsError::log("closing the producer", e))?;
+        self.outlet.close().await?;
         let _ = self.restorer.close().await;
         self.consumer
             .close()
