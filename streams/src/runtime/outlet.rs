@@ -185,7 +185,7 @@ impl Outlet {
                     return Ok(());
                 }
                 Err(error)
-                    if error.is_retriable()
+                    if (error.is_outcome_unknown() || error.is_retriable())
                         && begun.elapsed() < self.job.config.transaction_timeout =>
                 {
                     tracing::warn!(%error, "the end of a transaction is not known yet; asking again");
@@ -288,14 +288,20 @@ pub(crate) fn is_fenced_member(error: &ClientError) -> bool {
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::DeliveriesFailed { first, .. } => is_passing(first),
-        ClientError::DeliveryTimeout { .. } => true,
+        ClientError::AbortRequired { source, .. } | ClientError::TransactionFatal { source, .. } => {
+            is_passing(source)
+        }
+        ClientError::ProducerFenced { .. }
+        | ClientError::OutcomeUnknown { .. }
+        | ClientError::TransactionAborted
+        | ClientError::DeliveryTimeout { .. } => true,
         error => {
             error.is_retriable()
-                || error.is_fenced()
                 || matches!(
                     error.code(),
                     Some(
                         ErrorCode::InvalidTxnState
+                            | ErrorCode::InvalidProducerEpoch
                             | ErrorCode::InvalidProducerIdMapping
                             | ErrorCode::UnknownProducerId
                             | ErrorCode::OutOfOrderSequenceNumber
