@@ -1,6 +1,6 @@
 //! Counting per key and minute: with the DSL, with SQL, and beside them the limits on the
 //! same bytes in the same run: a hash map fed by a consumer, and a batch of DataFusion over
-//! messages that lie in memory. All four give the same number of windows.
+//! messages that lie in memory. All give the same number of windows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use thalweg_log::client::{Client, ClientConfig};
 use thalweg_schema::Format;
 use thalweg_sql::{Engine, EngineConfig};
 use thalweg_streams::{
-    Consumed, Grouped, Materialized, Streams, StreamsBuilder, StreamsConfig, TimeWindows,
+    Consumed, Grouped, Materialized, ProcessingGuarantee, Streams, StreamsBuilder, StreamsConfig,
+    TimeWindows,
 };
 
 use crate::Options;
@@ -27,22 +28,27 @@ const TOPIC: &str = "events";
 /// Runs all of it and prints the lines.
 pub async fn run(options: &Options) -> Result<()> {
     let mut bytes = 0;
-    let mut took: [Vec<Took>; 4] = Default::default();
+    let mut took: [Vec<Took>; 5] = Default::default();
     for _ in 0..options.runs {
         let folder = tempfile::tempdir_in(&options.dir)?;
         let broker = Broker::start(BrokerConfig::new(folder.path().join("log"))).await?;
         let client = Client::with_transport(broker.transport(), ClientConfig::default());
         bytes = events::write(&client, TOPIC, options).await?;
 
-        let [hash_map, dsl, batch, sql] = &mut took;
+        let [hash_map, dsl, at_least_once, batch, sql] = &mut took;
         let (time, expected) = count_in_hash_map(&client, options).await?;
         hash_map.push(time);
-        let (time, windows) = count_with_dsl(&client, &folder.path().join("dsl")).await?;
-        dsl.push(time);
-        ensure!(
-            windows == expected,
-            "DSL: {windows} windows, not {expected}"
-        );
+        for (guarantee, took) in [
+            (ProcessingGuarantee::ExactlyOnce, dsl),
+            (ProcessingGuarantee::AtLeastOnce, at_least_once),
+        ] {
+            let (time, windows) = count_with_dsl(&client, folder.path(), guarantee).await?;
+            took.push(time);
+            ensure!(
+                windows == expected,
+                "DSL, {guarantee:?}: {windows} windows, not {expected}"
+            );
+        }
         let (time, windows) = count_in_batch(&client, options).await?;
         batch.push(time);
         ensure!(
@@ -62,7 +68,7 @@ pub async fn run(options: &Options) -> Result<()> {
         took.iter().for_each(|took| runs.push(*took));
         runs
     };
-    let [hash_map, dsl, batch, sql] = &took;
+    let [hash_map, dsl, at_least_once, batch, sql] = &took;
     let hash_map = runs("limit: consumer and hash map", hash_map);
     let batch = runs("limit: DataFusion batch", batch);
     println!(
@@ -75,6 +81,8 @@ pub async fn run(options: &Options) -> Result<()> {
     );
     println!("{}", hash_map.line(None));
     println!("{}", runs("DSL windowed count", dsl).line(Some(&hash_map)));
+    let at_least_once = runs("the same, at least once", at_least_once);
+    println!("{}", at_least_once.line(Some(&hash_map)));
     println!("{}", batch.line(None));
     println!("{}", runs("SQL windowed count", sql).line(Some(&batch)));
     Ok(())
@@ -95,7 +103,11 @@ async fn count_in_hash_map(client: &Client, options: &Options) -> Result<(Took, 
     Ok((watch.took(), counts.len()))
 }
 
-async fn count_with_dsl(client: &Client, state: &std::path::Path) -> Result<(Took, usize)> {
+async fn count_with_dsl(
+    client: &Client,
+    folder: &std::path::Path,
+    guarantee: ProcessingGuarantee,
+) -> Result<(Took, usize)> {
     let builder = StreamsBuilder::new();
     builder
         .stream::<String, String>(TOPIC, Consumed::of_types())
@@ -109,8 +121,9 @@ async fn count_with_dsl(client: &Client, state: &std::path::Path) -> Result<(Too
                 .retention(Duration::from_secs(7 * 86_400))
                 .emit_on_commit(),
         );
-    let mut config = StreamsConfig::new("bench-dsl");
-    config.state_dir = state.to_owned();
+    let mut config = StreamsConfig::new(format!("bench-{guarantee:?}"));
+    config.state_dir = folder.join("dsl");
+    config.processing_guarantee = guarantee;
     let watch = Stopwatch::start();
     let streams = Streams::start(config, builder.build()?, client.clone()).await?;
     let ends = streams.input_end_offsets().await?;

@@ -27,7 +27,7 @@ pub use dsl::{
     KTable, Materialized, Produced, Repartitioned, StreamsBuilder, TimeWindowedKStream,
 };
 pub use error::StreamsError;
-pub use runtime::{Streams, StreamsConfig};
+pub use runtime::{ProcessingGuarantee, Streams, StreamsConfig};
 pub use test_driver::{TestDriverOptions, TopologyTestDriver};
 pub use typed::{
     AsKey, KeyValueStore, Meta, OnBadRecord, Processor, ProcessorContext, PunctuationType,
