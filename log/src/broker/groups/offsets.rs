@@ -8,9 +8,13 @@ use uuid::Uuid;
 use super::Groups;
 use super::own_opt;
 use crate::broker::core::{Context, Core};
+use crate::broker::transactions::{OffsetsOf, admit_offsets};
 use crate::group::{Commit, CommittedOffset, Coordinator, Event, Producer, Reply, TopicPartition};
 use crate::wire::messages::*;
 use crate::wire::{ErrorCode, Str};
+
+/// From this version on TxnOffsetCommit adds the group's partition to the transaction.
+const IMPLICIT_ADD: i16 = 5;
 
 impl Groups {
     pub(crate) async fn offset_commit(
@@ -155,13 +159,8 @@ impl Groups {
                 id: request.producer_id,
                 epoch: request.producer_epoch,
             };
-            let group = commit.group.clone();
-            let event = |token| Event::TransactionalCommit(token, commit, producer);
-            match self.ask(core, &group, event).await {
-                Ok(Reply::Offsets(codes)) => codes,
-                Ok(_) => Err(ErrorCode::UnknownServerError),
-                Err(code) => Err(code),
-            }
+            let id = &request.transactional_id;
+            self.commit_in_transaction(core, id, producer, commit).await
         };
         let code = |topic: &Str, index: i32| match &codes {
             Ok(codes) => codes
@@ -189,6 +188,32 @@ impl Groups {
                 })
                 .collect(),
             ..TxnOffsetCommitResponse::default()
+        }
+    }
+
+    /// Has the coordinator of the transaction know of the group's partition, then commits.
+    async fn commit_in_transaction(
+        &self,
+        core: &Arc<Core>,
+        transactional_id: &Str,
+        producer: Producer,
+        commit: Commit,
+    ) -> Result<BTreeMap<TopicPartition, ErrorCode>, ErrorCode> {
+        let shard = self.shard(&commit.group)?;
+        let offsets = OffsetsOf {
+            transactional_id,
+            producer: (producer.id, producer.epoch),
+            partition: shard.index(),
+            implicit: commit.version >= IMPLICIT_ADD,
+        };
+        let verification = admit_offsets(core, offsets).await?;
+        let answer = shard.ask_verified(core, verification, |token| {
+            Event::TransactionalCommit(token, commit, producer)
+        });
+        match answer.await {
+            Ok(Reply::Offsets(codes)) => codes,
+            Ok(_) => Err(ErrorCode::UnknownServerError),
+            Err(_) => Err(ErrorCode::NotCoordinator),
         }
     }
 

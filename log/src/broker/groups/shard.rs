@@ -15,7 +15,7 @@ use crate::group::{
     Action, Coordinator, Event, GroupConfig, GroupRecord, Producer, Reply, Token, WriteId,
 };
 use crate::record::{BatchBuilder, Compression, NO_SEQUENCE, RecordBatch, batches};
-use crate::storage::{AppendInfo, AppendOrigin, FetchIsolation, LogState};
+use crate::storage::{AppendInfo, AppendOrigin, FetchIsolation, LogState, Verification};
 use crate::wire::ErrorCode;
 
 /// Bytes read at once when a partition is loaded.
@@ -33,6 +33,8 @@ struct State {
     coordinator: Coordinator,
     next_token: Token,
     waiting: HashMap<Token, oneshot::Sender<Reply>>,
+    /// What the offsets of a transaction are to be appended with, while their event is handled.
+    verification: Verification,
     /// Writes that are appended but not yet as durable as the topic wants them, oldest first.
     unflushed: VecDeque<(WriteId, i64)>,
 }
@@ -68,6 +70,7 @@ impl Shard {
             coordinator,
             next_token: 1,
             waiting: HashMap::new(),
+            verification: Verification::Off,
             unflushed: VecDeque::new(),
         };
         Self {
@@ -82,13 +85,31 @@ impl Shard {
         core: &Arc<Core>,
         event: impl FnOnce(Token) -> Event,
     ) -> oneshot::Receiver<Reply> {
+        self.ask_verified(core, Verification::Off, event)
+    }
+
+    /// As [`ask`](Self::ask), for the offsets of a transaction: they are appended only if no
+    /// marker came after the guard was taken.
+    pub(super) fn ask_verified(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        verification: Verification,
+        event: impl FnOnce(Token) -> Event,
+    ) -> oneshot::Receiver<Reply> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock();
         let token = state.next_token;
         state.next_token = token.wrapping_add(1);
         state.waiting.insert(token, answer);
+        state.verification = verification;
         self.run(core, &mut state, event(token));
+        state.verification = Verification::Off;
         answered
+    }
+
+    /// The index of the partition.
+    pub(super) fn index(&self) -> i32 {
+        self.partition.index
     }
 
     /// Steps an event that nobody waits for.
@@ -123,7 +144,7 @@ impl Shard {
                         (id, Some(producer), records)
                     }
                 };
-                match self.append(core, producer, &records) {
+                match self.append(core, producer, &records, state.verification) {
                     Err(code) => events.push_back(Event::Persisted(id, Err(code))),
                     Ok(info) if self.is_durable(&info) && state.unflushed.is_empty() => {
                         events.push_back(Event::Persisted(id, Ok(())));
@@ -153,6 +174,7 @@ impl Shard {
         core: &Core,
         producer: Option<Producer>,
         records: &[GroupRecord],
+        verification: Verification,
     ) -> Result<AppendInfo, ErrorCode> {
         let now = now();
         let mut batch = BatchBuilder::new(Compression::None);
@@ -170,8 +192,9 @@ impl Shard {
             .build()
             .map_err(|_| ErrorCode::InvalidCommitOffsetSize)?;
         let epoch = self.partition.leader_epoch();
+        let log = &self.partition.log;
         let info =
-            self.partition.log.append(bytes, epoch, AppendOrigin::Coordinator, now).map_err(|e| {
+            log.append_verified(bytes, epoch, AppendOrigin::Coordinator, now, verification).map_err(|e| {
                 tracing::error!(partition = self.partition.index, error = %e, "group metadata could not be written");
                 match codes::append(&e) {
                     ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::SETTLE;
 use crate::broker::codes;
 use crate::broker::core::{Core, now};
+use crate::broker::replicas::OFFSETS_TOPIC;
 use crate::broker::topics;
-use crate::record::BatchHeader;
+use crate::record::{BatchHeader, NO_SEQUENCE};
 use crate::storage::Verification;
 use crate::transaction::{AddPartitions, TopicPartition};
 use crate::wire::messages::ProduceRequest;
@@ -145,6 +146,83 @@ pub(crate) async fn admit(
             }
         }
         return Ok(admission);
+    }
+}
+
+/// The offsets that a transaction is about to commit for a group.
+pub(crate) struct OffsetsOf<'a> {
+    /// The transaction.
+    pub(crate) transactional_id: &'a Str,
+    /// Its producer: id and epoch.
+    pub(crate) producer: (i64, i16),
+    /// The partition of `__consumer_offsets` where the group lives.
+    pub(crate) partition: i32,
+    /// The request adds the partition to the transaction (TxnOffsetCommit from version 5 on),
+    /// where AddOffsetsToTxn has done it for the older ones.
+    pub(crate) implicit: bool,
+}
+
+/// As [`admit`], for the offsets of a TxnOffsetCommit.
+///
+/// # Errors
+/// An [`ErrorCode`] for all of them.
+pub(crate) async fn admit_offsets(
+    core: &Arc<Core>,
+    offsets: OffsetsOf<'_>,
+) -> Result<Verification, ErrorCode> {
+    let must_verify = core.live().transactions.partition_verification;
+    if !offsets.implicit && !must_verify {
+        return Ok(Verification::Off);
+    }
+    let batch = Batch {
+        slot: (0, 0),
+        at: (Str::from_static(OFFSETS_TOPIC), offsets.partition),
+        base_sequence: NO_SEQUENCE,
+    };
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let batches = std::slice::from_ref(&batch);
+        let (admission, asked) = guard(
+            core,
+            batches,
+            offsets.producer,
+            offsets.implicit,
+            must_verify,
+        );
+        let verification = admission.of(0, 0).map_err(|(code, _)| code)?;
+        if asked.is_empty() {
+            return Ok(verification);
+        }
+        let (producer_id, producer_epoch) = offsets.producer;
+        let add = AddPartitions {
+            transactional_id: offsets.transactional_id.clone(),
+            producer_id,
+            producer_epoch,
+            partitions: asked,
+            version: if offsets.implicit { TRANSACTIONS_V2 } else { 0 },
+        };
+        let transactions = &core.transactions;
+        let codes = transactions
+            .add_or_verify(core, add, !offsets.implicit)
+            .await;
+        let code = codes.get(&batch.at).copied().unwrap_or(ErrorCode::None);
+        if code == ErrorCode::ConcurrentTransactions
+            && offsets.implicit
+            && transactions
+                .settled(core, offsets.transactional_id, deadline)
+                .await
+        {
+            continue;
+        }
+        return match code {
+            ErrorCode::None => Ok(verification),
+            ErrorCode::ProducerFenced => Err(ErrorCode::InvalidProducerEpoch),
+            // The client asks the transaction's coordinator by itself; this one was asked for a group.
+            ErrorCode::NotCoordinator | ErrorCode::NetworkException => {
+                Err(ErrorCode::CoordinatorLoadInProgress)
+            }
+            code => Err(code),
+        };
     }
 }
 

@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub(crate) use self::admission::{Admission, admit, is_transactional};
+pub(crate) use self::admission::{Admission, OffsetsOf, admit, admit_offsets, is_transactional};
 pub(crate) use self::markers::write_markers;
 use self::shard::Shard;
 use super::core::{Core, now};
