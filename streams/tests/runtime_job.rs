@@ -12,7 +12,8 @@ use thalweg_log::client::{
     TopicPartition,
 };
 use thalweg_streams::runtime::{
-    CommitObserver, CommitStep, JobState, ProcessingGuarantee, StreamThreads, Streams, StreamsConfig,
+    CommitObserver, CommitStep, JobState, ProcessingGuarantee, StreamThreads, Streams,
+    StreamsConfig,
 };
 use thalweg_streams::topology::{OffsetReset, Topology};
 use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};

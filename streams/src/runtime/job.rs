@@ -141,7 +141,11 @@ impl Job {
     /// The `transactional.id` of a worker: the same over restarts, so that a new life aborts
     /// at once what the last one has left open.
     pub(crate) fn transactional_id(&self, worker: usize) -> String {
-        format!("{}-{}", self.config.application_id, self.instance_id(worker))
+        format!(
+            "{}-{}",
+            self.config.application_id,
+            self.instance_id(worker)
+        )
     }
 
     /// How many workers have not ended.

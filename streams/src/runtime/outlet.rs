@@ -82,7 +82,10 @@ impl Outlet {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {
-                    return Err(StreamsError::log("starting the transactional producer", error));
+                    return Err(StreamsError::log(
+                        "starting the transactional producer",
+                        error,
+                    ));
                 }
             }
         }
@@ -288,9 +291,8 @@ pub(crate) fn is_fenced_member(error: &ClientError) -> bool {
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::DeliveriesFailed { first, .. } => is_passing(first),
-        ClientError::AbortRequired { source, .. } | ClientError::TransactionFatal { source, .. } => {
-            is_passing(source)
-        }
+        ClientError::AbortRequired { source, .. }
+        | ClientError::TransactionFatal { source, .. } => is_passing(source),
         ClientError::ProducerFenced { .. }
         | ClientError::OutcomeUnknown { .. }
         | ClientError::TransactionAborted
