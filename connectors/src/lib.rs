@@ -23,8 +23,8 @@ pub use file::{FileCompression, FileSink, FileSinkConfig, FileSource, FileSource
 pub use progress::{Unit, progress_bar, show_source};
 pub use registry::{sink, source};
 pub use runner::{
-    ConnectorHandle, ConnectorState, ConnectorStatus, POSITIONS_TOPIC, SinkTask, SourceTask, forget_source,
-    run_sink, run_source,
+    ConnectorHandle, ConnectorState, ConnectorStatus, POSITIONS_TOPIC, SinkTask, SourceTask,
+    forget_source, run_sink, run_source,
 };
 pub use sink::{SinkConnector, SinkRecord};
 pub use source::{Position, SourceConnector, SourcePoll, SourceProgress, SourceRecord};
