@@ -104,7 +104,7 @@ impl Core {
             cluster_id: logs.cluster_id().to_owned(),
             replicas: Replicas::new(Arc::clone(&logs), settings.node_id),
             producer_ids: ProducerIds::default(),
-            groups: Groups::new(&settings),
+            groups: Groups::new(),
             transactions: Transactions::new(&settings),
             fetch_sessions: FetchSessions::new(settings.fetch_session_slots),
             runtime: Handle::current(),

@@ -5,16 +5,21 @@
 //! the same events at the same times give the same actions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::classic::ClassicGroup;
+use super::consumer::{self, Assignor, ConsumerGroup, ConsumerRecord, Key};
 use super::groups::Group;
 pub(super) use super::groups::Groups;
 use super::offsets::{self, Offsets, Order, Written};
 use super::records::GroupRecord;
+use super::topics::Topics;
 use super::types::{
-    Action, CommittedOffset, Event, GroupConfig, GroupDescription, GroupState, Heartbeat, Join,
-    Joined, Leaver, Producer, Reply, Sync, Synced, Token, TopicPartition, WriteId,
+    Action, CommittedOffset, ConsumerGroupDescription, Event, GroupConfig, GroupDescription,
+    GroupListing, GroupOverrides, GroupState, GroupType, Heartbeat, Join, Joined, Leaver, Producer,
+    Refused, Reply, Sync, Synced, Token, TopicPartition, WriteId,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -36,6 +41,17 @@ pub(super) enum Write {
     },
     Emptied {
         group: Str,
+    },
+    /// Parts of a group of the consumer protocol, and who is answered then.
+    Consumer {
+        group: Str,
+        keys: BTreeSet<Key>,
+        replies: Vec<(Token, Reply)>,
+    },
+    /// A group that is of the classic protocol from now on.
+    Converted {
+        group: Str,
+        replies: Vec<(Token, Reply)>,
     },
     Commit(Written),
     Delete {
@@ -61,6 +77,8 @@ pub(super) enum Write {
 /// What a group needs besides itself while it handles an event.
 pub(super) struct Cx<'a> {
     pub(super) config: &'a GroupConfig,
+    pub(super) topics: &'a Topics,
+    overrides: &'a BTreeMap<Str, GroupOverrides>,
     pub(super) now: i64,
     pub(super) actions: &'a mut Vec<Action>,
     writes: &'a mut BTreeMap<WriteId, Write>,
@@ -80,8 +98,46 @@ impl Cx<'_> {
     }
 
     pub(super) fn persist(&mut self, records: Vec<GroupRecord>, then: Write) {
+        self.persist_tracked(records, then);
+    }
+
+    pub(super) fn persist_tracked(&mut self, records: Vec<GroupRecord>, then: Write) -> WriteId {
         let id = self.write(then);
         self.actions.push(Action::Persist(id, records));
+        id
+    }
+
+    /// A write under way.
+    pub(super) fn write_mut(&mut self, id: WriteId) -> Option<&mut Write> {
+        self.writes.get_mut(&id)
+    }
+
+    fn overrides(&self, group: &str) -> GroupOverrides {
+        self.overrides.get(group).copied().unwrap_or_default()
+    }
+
+    /// How long a member of the consumer protocol may be silent.
+    pub(super) fn session_timeout(&self, group: &str) -> i32 {
+        let own = self.overrides(group).session_timeout_ms;
+        own.unwrap_or(self.config.consumer.session_timeout_ms)
+    }
+
+    /// When a member of the consumer protocol shall come again.
+    pub(super) fn heartbeat_interval(&self, group: &str) -> i32 {
+        let own = self.overrides(group).heartbeat_interval_ms;
+        own.unwrap_or(self.config.consumer.heartbeat_interval_ms)
+    }
+
+    /// How long a target assignment stands at least.
+    pub(super) fn assignment_interval(&self, group: &str) -> i32 {
+        let own = self.overrides(group).assignment_interval_ms;
+        own.unwrap_or(self.config.consumer.assignment_interval_ms)
+    }
+
+    /// The assignor where no member asks for one.
+    pub(super) fn default_assignor(&self) -> Assignor {
+        let first = self.config.consumer.assignors.first();
+        first.copied().unwrap_or(Assignor::Uniform)
     }
 
     /// Writes the records as part of a producer's transaction.
@@ -122,7 +178,9 @@ impl Cx<'_> {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Coordinator {
-    config: GroupConfig,
+    config: Arc<GroupConfig>,
+    topics: Arc<Topics>,
+    overrides: Arc<BTreeMap<Str, GroupOverrides>>,
     groups: Groups,
     offsets: Offsets,
     writes: BTreeMap<WriteId, Write>,
@@ -134,7 +192,9 @@ impl Coordinator {
     /// A coordinator without groups.
     pub fn new(config: GroupConfig) -> Self {
         Self {
-            config,
+            config: Arc::new(config),
+            topics: Arc::default(),
+            overrides: Arc::default(),
             groups: Groups::default(),
             offsets: Offsets::default(),
             writes: BTreeMap::new(),
@@ -175,18 +235,56 @@ impl Coordinator {
             }
             GroupRecord::Group(id, Some(stored)) => match self.groups.get_or_simple(&id, now) {
                 Group::Classic(group) => group.load(stored, now),
+                other @ Group::Consumer(_) => {
+                    let mut group = ClassicGroup::new(id, now);
+                    group.load(stored, now);
+                    *other = Group::Classic(group);
+                }
             },
             GroupRecord::Group(id, None) => {
+                if self.groups.classic_mut(&id).is_some() {
+                    self.groups.remove(&id);
+                }
+            }
+            GroupRecord::Consumer(id, record) => self.load_consumer(id, record, now),
+        }
+    }
+
+    fn load_consumer(&mut self, id: Str, record: ConsumerRecord, now: i64) {
+        let session = self.config.consumer.session_timeout_ms;
+        if record == ConsumerRecord::Epoch(None) {
+            if self.groups.consumer_mut(&id).is_some() {
                 self.groups.remove(&id);
             }
+        } else if let Some(group) = self.groups.consumer_mut(&id) {
+            group.load(record, session, now);
+        } else if !record.is_tombstone() {
+            // At most a classic group that only stores offsets was there.
+            let mut group = ConsumerGroup::new(id);
+            group.load(record, session, now);
+            self.groups.insert(Group::Consumer(group));
         }
     }
 
     /// Handles an event and says what is to be done, in order.
     pub fn step(&mut self, event: Event, now: i64) -> Vec<Action> {
         let mut actions = Vec::new();
+        let event = match event {
+            Event::Topics(topics) => {
+                self.topics_changed(topics);
+                return actions;
+            }
+            Event::Configure(config, overrides) => {
+                self.config = config;
+                self.overrides = overrides;
+                return actions;
+            }
+            event => event,
+        };
         let mut cx = Cx {
             config: &self.config,
+            topics: &self.topics,
+            overrides: &self.overrides,
             now,
             actions: &mut actions,
             writes: &mut self.writes,
@@ -196,14 +294,14 @@ impl Coordinator {
         match event {
             Event::Join(token, join) => on_join(groups, token, join, &mut cx),
             Event::Sync(token, sync) => on_sync(groups, token, sync, &mut cx),
-            Event::Heartbeat(token, beat) => {
-                let code = on_heartbeat(groups, &beat, now);
-                cx.reply(token, Reply::Code(code));
+            Event::Heartbeat(token, beat) => on_heartbeat(groups, token, &beat, &mut cx),
+            Event::ConsumerHeartbeat(token, beat) => {
+                consumer::on_heartbeat(groups, token, beat, &mut cx);
             }
             Event::Leave(token, group, leavers) => {
-                let left = on_leave(groups, &group, leavers, &mut cx);
-                cx.reply(token, Reply::Left(left));
+                on_leave(groups, token, &group, leavers, &mut cx);
             }
+            Event::Topics(_) | Event::Configure(..) => {}
             Event::Commit(token, commit) => {
                 offsets::on_commit(groups, offsets, token, commit, &mut cx);
             }
@@ -227,9 +325,11 @@ impl Coordinator {
                 }
             }
             Event::Tick => {
-                for (_, group) in groups.iter_mut() {
-                    match group {
-                        Group::Classic(group) => group.tick(&mut cx),
+                for id in groups.ids() {
+                    match groups.get_mut(&id) {
+                        Some(Group::Classic(group)) => group.tick(&mut cx),
+                        Some(Group::Consumer(_)) => consumer::tick(groups, &id, &mut cx),
+                        None => {}
                     }
                 }
                 if self.next_retention.is_none_or(|at| at <= now) {
@@ -250,6 +350,17 @@ impl Coordinator {
         actions
     }
 
+    fn topics_changed(&mut self, topics: Arc<Topics>) {
+        let more = topics.has_more_than(&self.topics);
+        for (_, group) in self.groups.iter_mut() {
+            if let Group::Consumer(group) = group {
+                group.refresh = true;
+                group.new_topics |= more;
+            }
+        }
+        self.topics = topics;
+    }
+
     /// When the next [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Option<i64> {
         let retention = if self.groups.is_empty() {
@@ -268,21 +379,61 @@ impl Coordinator {
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
         match self.groups.get(group)? {
             Group::Classic(group) => Some(group.describe()),
+            Group::Consumer(_) => None,
         }
     }
 
-    /// Every group: id, protocol type, state.
-    pub fn list(&self) -> Vec<(Str, Str, GroupState)> {
+    /// A group as ConsumerGroupDescribe shows it.
+    pub fn describe_consumer(&self, group: &str) -> Option<ConsumerGroupDescription> {
+        let default = self.config.consumer.assignors.first();
+        match self.groups.get(group)? {
+            Group::Classic(_) => None,
+            Group::Consumer(group) => {
+                Some(group.describe(default.copied().unwrap_or(Assignor::Uniform)))
+            }
+        }
+    }
+
+    /// Whether there is such a group, of whichever protocol.
+    pub fn contains(&self, group: &str) -> bool {
+        self.groups.contains(group)
+    }
+
+    /// Every group.
+    pub fn list(&self) -> Vec<GroupListing> {
         self.groups
             .iter()
             .map(|(id, group)| match group {
-                Group::Classic(g) => (
-                    id.clone(),
-                    g.protocol_type.clone().unwrap_or_default(),
-                    g.state,
-                ),
+                Group::Classic(g) => GroupListing {
+                    group: id.clone(),
+                    protocol_type: g.protocol_type.clone().unwrap_or_default(),
+                    state: g.state.name(),
+                    group_type: GroupType::Classic,
+                },
+                Group::Consumer(g) => GroupListing {
+                    group: id.clone(),
+                    protocol_type: Str::from_static("consumer"),
+                    state: g.state().name(),
+                    group_type: GroupType::Consumer,
+                },
             })
             .collect()
+    }
+
+    /// Checks that a member may read the group's offsets; without a member anybody may.
+    ///
+    /// # Errors
+    /// The code that the member is told.
+    pub fn check_fetch(
+        &self,
+        group: &str,
+        member: Option<&str>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        match self.groups.get(group) {
+            Some(Group::Consumer(group)) => group.check_fetch(member, epoch),
+            Some(Group::Classic(_)) | None => Ok(()),
+        }
     }
 
     /// The offset that a group committed for a partition.
@@ -331,8 +482,10 @@ fn on_join(groups: &mut Groups, token: Token, join: Join, cx: &mut Cx<'_>) {
         return cx.reply(token, Reply::Joined(refused));
     }
     let now = cx.now;
+    consumer::take_back_empty(groups, &join.group, cx);
     match groups.get_or_simple(&join.group, now) {
         Group::Classic(group) => group.join(token, join, cx),
+        Group::Consumer(_) => consumer::join(groups, token, join, cx),
     }
 }
 
@@ -346,42 +499,73 @@ fn on_sync(groups: &mut Groups, token: Token, sync: Sync, cx: &mut Cx<'_>) {
     if sync.group.is_empty() {
         return cx.reply(token, refused(ErrorCode::InvalidGroupId));
     }
-    match groups.classic_mut(&sync.group) {
-        Some(group) => group.sync(token, sync, cx),
+    match groups.get_mut(&sync.group) {
+        Some(Group::Classic(group)) => group.sync(token, sync, cx),
+        Some(Group::Consumer(group)) => consumer::sync(group, token, &sync, cx),
         None => cx.reply(token, refused(ErrorCode::UnknownMemberId)),
     }
 }
 
-fn on_heartbeat(groups: &mut Groups, beat: &Heartbeat, now: i64) -> ErrorCode {
-    if beat.group.is_empty() {
-        return ErrorCode::InvalidGroupId;
-    }
-    match groups.classic_mut(&beat.group) {
-        Some(group) => group.heartbeat(beat, now),
+fn on_heartbeat(groups: &mut Groups, token: Token, beat: &Heartbeat, cx: &mut Cx<'_>) {
+    let code = match groups.get_mut(&beat.group) {
+        _ if beat.group.is_empty() => ErrorCode::InvalidGroupId,
         None => ErrorCode::UnknownMemberId,
+        Some(Group::Classic(group)) => group.heartbeat(beat, cx.now),
+        Some(Group::Consumer(group)) => return consumer::heartbeat(group, token, beat, cx),
+    };
+    cx.reply(token, Reply::Code(code));
+}
+
+fn on_leave(groups: &mut Groups, token: Token, id: &Str, leavers: Vec<Leaver>, cx: &mut Cx<'_>) {
+    let left = match groups.get_mut(id) {
+        _ if id.is_empty() => Err(ErrorCode::InvalidGroupId),
+        None => Err(ErrorCode::UnknownMemberId),
+        Some(Group::Consumer(_)) => return consumer::leave(groups, id, token, leavers, cx),
+        Some(Group::Classic(group)) if group.state == GroupState::Dead => {
+            Err(ErrorCode::CoordinatorNotAvailable)
+        }
+        Some(Group::Classic(group)) => {
+            let one = |leaver| {
+                let code = group.leave(&leaver, cx);
+                (leaver, code)
+            };
+            Ok(leavers.into_iter().map(one).collect())
+        }
+    };
+    cx.reply(token, Reply::Left(left));
+}
+
+/// What is answered instead, where the write that it promises could not be made.
+fn failed(reply: Reply, code: ErrorCode) -> Reply {
+    match reply {
+        Reply::Joined(joined) => Reply::Joined(Joined {
+            error: Some(code),
+            generation: -1,
+            member: joined.member,
+            ..Joined::default()
+        }),
+        Reply::Synced(_) => Reply::Synced(Synced {
+            error: Some(code),
+            ..Synced::default()
+        }),
+        Reply::ConsumerBeat(_) => Reply::ConsumerBeat(Err(Refused {
+            code,
+            message: "The change of the group could not be written.".to_owned(),
+        })),
+        Reply::Code(_) => Reply::Code(code),
+        Reply::Left(_) => Reply::Left(Err(code)),
+        Reply::Offsets(_) => Reply::Offsets(Err(code)),
     }
 }
 
-fn on_leave(
-    groups: &mut Groups,
-    group: &Str,
-    leavers: Vec<Leaver>,
-    cx: &mut Cx<'_>,
-) -> Result<Vec<(Leaver, ErrorCode)>, ErrorCode> {
-    if group.is_empty() {
-        return Err(ErrorCode::InvalidGroupId);
+fn answer(replies: Vec<(Token, Reply)>, result: Result<(), ErrorCode>, cx: &mut Cx<'_>) {
+    for (token, reply) in replies {
+        let reply = match result {
+            Ok(()) => reply,
+            Err(code) => failed(reply, code),
+        };
+        cx.reply(token, reply);
     }
-    let mut group = groups.classic_mut(group);
-    Ok(leavers
-        .into_iter()
-        .map(|leaver| {
-            let code = match &mut group {
-                Some(group) => group.leave(&leaver, cx),
-                None => ErrorCode::UnknownMemberId,
-            };
-            (leaver, code)
-        })
-        .collect())
 }
 
 fn on_persisted(
@@ -408,11 +592,14 @@ fn on_persisted(
         } => {
             // Another run may have taken the instance id over meanwhile. If another rebalance has
             // begun, the member's heartbeat will tell it.
-            let current = groups
-                .classic_mut(&group)
-                .is_some_and(|g| g.members.contains_key(&joined.member));
+            let (current, joins_again) = match groups.get(&group) {
+                Some(Group::Classic(g)) => (g.members.contains_key(&joined.member), false),
+                Some(Group::Consumer(g)) => (g.members.contains_key(&joined.member), true),
+                None => (false, false),
+            };
             let error = match result {
                 Err(code) => Some(code),
+                Ok(()) if current && joins_again => Some(ErrorCode::RebalanceInProgress),
                 Ok(()) if !current => Some(ErrorCode::FencedInstanceId),
                 Ok(()) => None,
             };
@@ -426,6 +613,22 @@ fn on_persisted(
                 },
             };
             cx.reply(token, Reply::Joined(answer));
+        }
+        Write::Consumer {
+            group,
+            keys,
+            replies,
+        } => {
+            if let (Err(_), Some(group)) = (result, groups.consumer_mut(&group)) {
+                group.not_written(keys);
+            }
+            answer(replies, result, cx);
+        }
+        Write::Converted { group, replies } => {
+            if let Err(code) = result {
+                tracing::warn!(%group, %code, "the group's change of protocol could not be stored");
+            }
+            answer(replies, result, cx);
         }
         Write::Emptied { group } => {
             if let Err(code) = result {

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::IterMut;
 
 use super::classic::ClassicGroup;
+use super::consumer::ConsumerGroup;
 use super::records::GroupRecord;
+use super::topics::Topics;
 use super::types::{Commit, GroupState};
 use crate::wire::{ErrorCode, Str};
 
 /// A group.
 #[derive(Debug, Clone)]
 pub(super) enum Group {
+    /// Of the classic protocol.
     Classic(ClassicGroup),
+    /// Of the consumer protocol.
+    Consumer(ConsumerGroup),
 }
 
 /// How the offsets of a group expire.
@@ -27,9 +32,13 @@ impl Group {
         &self,
         commit: &Commit,
         transactional: bool,
+        topics: &Topics,
     ) -> Result<(), ErrorCode> {
         match self {
             Self::Classic(group) => group.check_commit(commit, transactional),
+            Self::Consumer(group) => group.check_commit(commit, transactional, |topic| {
+                topics.get(topic).map(|(id, _)| id)
+            }),
         }
     }
 
@@ -37,6 +46,7 @@ impl Group {
     pub(super) fn committing(&mut self, member: &Str, now: i64) {
         match self {
             Self::Classic(group) => group.committing(member, now),
+            Self::Consumer(_) => {}
         }
     }
 
@@ -48,6 +58,9 @@ impl Group {
                 GroupState::Dead => Err(ErrorCode::GroupIdNotFound),
                 _ => Err(ErrorCode::NonEmptyGroup),
             },
+            Self::Consumer(group) if group.deleting => Err(ErrorCode::GroupIdNotFound),
+            Self::Consumer(group) if group.members.is_empty() => Ok(()),
+            Self::Consumer(_) => Err(ErrorCode::NonEmptyGroup),
         }
     }
 
@@ -60,6 +73,7 @@ impl Group {
                 _ if group.is_consumer() => Ok(()),
                 _ => Err(ErrorCode::NonEmptyGroup),
             },
+            Self::Consumer(_) => Ok(()),
         }
     }
 
@@ -67,6 +81,7 @@ impl Group {
     pub(super) fn is_subscribed_to(&self, topic: &Str) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
         }
     }
 
@@ -76,6 +91,9 @@ impl Group {
             Self::Classic(group) => group
                 .offsets_unused_since()
                 .map(|unused_since| Expiry { unused_since }),
+            Self::Consumer(_) => Some(Expiry {
+                unused_since: i64::MIN,
+            }),
         }
     }
 
@@ -83,6 +101,7 @@ impl Group {
     pub(super) fn is_awaited(&self) -> bool {
         match self {
             Self::Classic(group) => !group.pending.is_empty(),
+            Self::Consumer(_) => false,
         }
     }
 
@@ -90,6 +109,7 @@ impl Group {
     pub(super) fn is_unused(&self) -> bool {
         match self {
             Self::Classic(group) => group.members.is_empty() && group.pending.is_empty(),
+            Self::Consumer(group) => group.members.is_empty(),
         }
     }
 
@@ -97,6 +117,7 @@ impl Group {
     pub(super) fn tombstones(&self) -> Vec<GroupRecord> {
         match self {
             Self::Classic(group) => vec![GroupRecord::Group(group.id.clone(), None)],
+            Self::Consumer(group) => group.tombstones(),
         }
     }
 
@@ -111,6 +132,7 @@ impl Group {
                 };
                 group.become_state(state, now);
             }
+            Self::Consumer(group) => group.deleting = deleting,
         }
     }
 
@@ -118,6 +140,7 @@ impl Group {
     pub(super) fn next_deadline(&self) -> Option<i64> {
         match self {
             Self::Classic(group) => group.next_deadline(),
+            Self::Consumer(group) => group.next_deadline(),
         }
     }
 }
@@ -168,7 +191,29 @@ impl Groups {
     pub(super) fn classic_mut(&mut self, id: &str) -> Option<&mut ClassicGroup> {
         match self.map.get_mut(id) {
             Some(Group::Classic(group)) => Some(group),
-            None => None,
+            Some(Group::Consumer(_)) | None => None,
         }
+    }
+
+    /// The group if it is of the consumer protocol.
+    pub(super) fn consumer_mut(&mut self, id: &str) -> Option<&mut ConsumerGroup> {
+        match self.map.get_mut(id) {
+            Some(Group::Consumer(group)) => Some(group),
+            Some(Group::Classic(_)) | None => None,
+        }
+    }
+
+    /// Puts a group in the place of whatever had its id.
+    pub(super) fn insert(&mut self, group: Group) {
+        let id = match &group {
+            Group::Classic(group) => group.id.clone(),
+            Group::Consumer(group) => group.id.clone(),
+        };
+        self.map.insert(id, group);
+    }
+
+    /// Every group's id.
+    pub(super) fn ids(&self) -> Vec<Str> {
+        self.map.keys().cloned().collect()
     }
 }

@@ -1,12 +1,13 @@
 //! The records of `__consumer_offsets`, in Kafka's own formats.
 //!
-//! Keys: version 0 and 1 are committed offsets (group, topic, partition), version 2 is a group's
-//! metadata. A record without a value deletes. Written are the versions that every Kafka tool of
+//! Keys: version 0 and 1 are committed offsets (group, topic, partition), version 2 is a classic
+//! group's metadata, 3 to 8 and 16 are groups of the consumer protocol ([`ConsumerRecord`]). A record without a value deletes. Written are the versions that every Kafka tool of
 //! the last years reads (offsets 3, group metadata 3); read are all up to the newest.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
+use super::consumer::ConsumerRecord;
 use super::types::{CommittedOffset, TopicPartition};
 use crate::wire::Str;
 
@@ -54,12 +55,14 @@ pub struct StoredMember {
 }
 
 /// A record of `__consumer_offsets`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum GroupRecord {
     /// A committed offset; `None` deletes it.
     Offset(Str, TopicPartition, Option<CommittedOffset>),
-    /// A group's metadata; `None` deletes it.
+    /// A classic group's metadata; `None` deletes it.
     Group(Str, Option<StoredGroup>),
+    /// A part of a group of the consumer protocol.
+    Consumer(Str, ConsumerRecord),
 }
 
 /// Why a record of `__consumer_offsets` could not be read.
@@ -93,6 +96,7 @@ impl GroupRecord {
                 put_str(&mut key, group);
                 (key.freeze(), value.as_ref().map(encode_group))
             }
+            Self::Consumer(group, record) => record.encode(group),
         }
     }
 
@@ -101,6 +105,7 @@ impl GroupRecord {
     /// # Errors
     /// [`GroupRecordError`] if a known kind cannot be read.
     pub fn decode(key: Bytes, value: Option<Bytes>) -> Result<Option<Self>, GroupRecordError> {
+        let whole = key.clone();
         let mut key = Fields { buf: key };
         match key.i16("key version")? {
             0 | OFFSET_KEY => {
@@ -115,7 +120,8 @@ impl GroupRecord {
                 let value = value.map(decode_group).transpose()?;
                 Ok(Some(Self::Group(group, value)))
             }
-            _ => Ok(None),
+            version => Ok(ConsumerRecord::decode(version, whole, value)?
+                .map(|(group, record)| Self::Consumer(group, record))),
         }
     }
 }

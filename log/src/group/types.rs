@@ -1,10 +1,13 @@
 //! What goes into the coordinator and what comes out of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::consumer::{Assignor, Partitions};
+use super::topics::Topics;
 use crate::wire::{ErrorCode, Str};
 
 /// The coordinator's settings; the names are those of the broker's configuration.
@@ -24,6 +27,55 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub retention_check_interval_ms: i64,
+    /// What holds for groups of the consumer protocol.
+    pub consumer: ConsumerGroupConfig,
+}
+
+/// The settings of the consumer protocol; the names are those of the broker's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.consumer.session.timeout.ms`
+    pub session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`
+    pub assignment_interval_ms: i32,
+    /// `group.consumer.max.size`
+    pub max_size: usize,
+    /// `group.consumer.assignors`; the first is the default.
+    pub assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`: a classic group becomes one of the consumer protocol.
+    pub upgrade: bool,
+    /// `group.consumer.migration.policy`: and back.
+    pub downgrade: bool,
+    /// `group.consumer.regex.refresh.interval.ms`
+    pub regex_refresh_interval_ms: i64,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 0,
+            max_size: usize::MAX,
+            assignors: Assignor::ALL.to_vec(),
+            upgrade: true,
+            downgrade: true,
+            regex_refresh_interval_ms: 600_000,
+        }
+    }
+}
+
+/// What a group sets for itself: the dynamic configuration of resources of type GROUP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupOverrides {
+    /// `consumer.session.timeout.ms`
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Option<i32>,
+    /// `consumer.assignment.interval.ms`
+    pub assignment_interval_ms: Option<i32>,
 }
 
 impl Default for GroupConfig {
@@ -36,6 +88,7 @@ impl Default for GroupConfig {
             offset_metadata_max_bytes: 4096,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             retention_check_interval_ms: 600_000,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }
@@ -116,6 +169,67 @@ pub struct Leaver {
     pub instance: Option<Str>,
 }
 
+/// A member of a group of the consumer protocol says that it is alive, and what it wants and has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerHeartbeat {
+    /// Group id.
+    pub group: Str,
+    /// The member's id.
+    pub member: Str,
+    /// The epoch that it knows; 0 to join, -1 to leave, -2 to leave as a static member that comes
+    /// back.
+    pub epoch: i32,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// Its rack.
+    pub rack: Option<Str>,
+    /// How long it may take to give partitions up; -1 if nothing has changed.
+    pub rebalance_timeout_ms: i32,
+    /// The topics it subscribes to, if that has changed.
+    pub topics: Option<Vec<Str>>,
+    /// The regular expression it subscribes to, if that has changed.
+    pub regex: Option<Str>,
+    /// The assignor it would like, if that has changed.
+    pub assignor: Option<Str>,
+    /// The partitions it has, if that has changed.
+    pub owned: Option<Partitions>,
+    /// Client id, for people.
+    pub client_id: Str,
+    /// Where it comes from, for people.
+    pub client_host: Str,
+}
+
+/// The answer to a member's heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerBeat {
+    /// The member's id.
+    pub member: Str,
+    /// Its epoch.
+    pub epoch: i32,
+    /// When it shall come again.
+    pub heartbeat_interval_ms: i32,
+    /// What it has from now on; `None` if nothing has changed.
+    pub assignment: Option<Partitions>,
+}
+
+/// Why a request is refused, with words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The error.
+    pub code: ErrorCode,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Refused {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
 /// A topic partition.
 pub type TopicPartition = (Str, i32);
 
@@ -171,6 +285,8 @@ pub enum Event {
     Sync(Token, Sync),
     /// Heartbeat.
     Heartbeat(Token, Heartbeat),
+    /// ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Token, ConsumerHeartbeat),
     /// LeaveGroup: group id, members.
     Leave(Token, Str, Vec<Leaver>),
     /// OffsetCommit.
@@ -188,6 +304,10 @@ pub enum Event {
     Delete(Token, Str),
     /// OffsetDelete: group id, partitions.
     DeleteOffsets(Token, Str, Vec<TopicPartition>),
+    /// The topics there are have changed.
+    Topics(Arc<Topics>),
+    /// The settings have changed: the broker's, and those that groups set for themselves.
+    Configure(Arc<GroupConfig>, Arc<BTreeMap<Str, GroupOverrides>>),
     /// Topics were deleted, and their offsets with them.
     TopicsDeleted(Vec<Str>),
     /// A write was made (`Ok`), or could not be made.
@@ -237,6 +357,8 @@ pub enum Reply {
     Joined(Joined),
     /// To [`Event::Sync`].
     Synced(Synced),
+    /// To [`Event::ConsumerHeartbeat`].
+    ConsumerBeat(Result<ConsumerBeat, Refused>),
     /// To [`Event::Heartbeat`] and [`Event::Delete`].
     Code(ErrorCode),
     /// To [`Event::Leave`]: the answer for each member, or one for all.
@@ -247,7 +369,7 @@ pub enum Reply {
 }
 
 /// What the coordinator wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Answer a request.
     Reply(Token, Reply),
@@ -318,4 +440,108 @@ pub struct GroupDescription {
     pub protocol: Str,
     /// Its members.
     pub members: Vec<MemberDescription>,
+}
+
+/// The protocol of a group, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupType {
+    /// JoinGroup and SyncGroup.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
+}
+
+impl GroupType {
+    /// Kafka's name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// The state of a group of the consumer protocol, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConsumerGroupState {
+    /// No members; perhaps offsets.
+    Empty,
+    /// A new assignment is to be computed.
+    Assigning,
+    /// Members are on their way to the assignment.
+    Reconciling,
+    /// Every member has its assignment.
+    Stable,
+    /// Gone.
+    Dead,
+}
+
+impl ConsumerGroupState {
+    /// Kafka's name of the state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+/// A group, as ListGroups shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    /// Group id.
+    pub group: Str,
+    /// `consumer`, `connect`, …; empty for a group that only stores offsets.
+    pub protocol_type: Str,
+    /// Its state, by Kafka's name.
+    pub state: &'static str,
+    /// Its protocol.
+    pub group_type: GroupType,
+}
+
+/// A member, as ConsumerGroupDescribe shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerMemberDescription {
+    /// The member's id.
+    pub member: Str,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<Str>,
+    /// Its rack.
+    pub rack: Option<Str>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// Client id.
+    pub client_id: Str,
+    /// Where it comes from.
+    pub client_host: Str,
+    /// The topics it subscribes to.
+    pub topics: Vec<Str>,
+    /// The regular expression it subscribes to.
+    pub regex: Option<Str>,
+    /// What it has.
+    pub assignment: Partitions,
+    /// What it shall have.
+    pub target: Partitions,
+    /// It speaks the classic protocol.
+    pub classic: bool,
+}
+
+/// A group, as ConsumerGroupDescribe shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupDescription {
+    /// Group id.
+    pub group: Str,
+    /// Its state.
+    pub state: ConsumerGroupState,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The epoch that the target assignment was computed for.
+    pub assignment_epoch: i32,
+    /// The assignor in use.
+    pub assignor: Assignor,
+    /// Its members.
+    pub members: Vec<ConsumerMemberDescription>,
 }

@@ -18,7 +18,9 @@ impl Groups {
             .groups
             .iter()
             .map(|id| {
-                let described = self.shard(id).map(|shard| shard.with(|c| c.describe(id)));
+                let described = self
+                    .shard(id)
+                    .map(|shard| shard.with(|c| c.describe(id).ok_or_else(|| c.contains(id))));
                 let empty = DescribedGroup {
                     group_id: id.clone(),
                     ..DescribedGroup::default()
@@ -28,7 +30,12 @@ impl Groups {
                         error_code: code.code(),
                         ..empty
                     },
-                    Ok(None) => {
+                    Ok(Err(exists)) => {
+                        let what = if exists {
+                            "is not a classic group"
+                        } else {
+                            "not found"
+                        };
                         let missing = cx.version >= 6;
                         let code = if missing {
                             ErrorCode::GroupIdNotFound
@@ -38,12 +45,12 @@ impl Groups {
                         DescribedGroup {
                             error_code: code.code(),
                             error_message: missing
-                                .then(|| Str::from(format!("Group {id} not found."))),
+                                .then(|| Str::from(format!("Group {id} {what}."))),
                             group_state: Str::from_static(GroupState::Dead.name()),
                             ..empty
                         }
                     }
-                    Ok(Some(group)) => DescribedGroup {
+                    Ok(Ok(group)) => DescribedGroup {
                         group_state: Str::from_static(group.state.name()),
                         protocol_type: group.protocol_type,
                         protocol_data: group.protocol,
@@ -73,21 +80,21 @@ impl Groups {
 
     pub(crate) fn list(&self, request: &ListGroupsRequest) -> ListGroupsResponse {
         let wanted = |filter: &[Str], name: &str| {
-            filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(name))
+            filter.is_empty() || filter.iter().any(|f| f.trim().eq_ignore_ascii_case(name))
         };
         let groups = self
             .all_shards()
             .iter()
             .flat_map(|shard| shard.with(Coordinator::list))
-            .filter(|(_, _, state)| {
-                wanted(&request.states_filter, state.name())
-                    && wanted(&request.types_filter, "Classic")
+            .filter(|group| {
+                wanted(&request.states_filter, group.state)
+                    && wanted(&request.types_filter, group.group_type.name())
             })
-            .map(|(group_id, protocol_type, state)| ListedGroup {
-                group_id,
-                protocol_type,
-                group_state: Str::from_static(state.name()),
-                group_type: Str::from_static("classic"),
+            .map(|group| ListedGroup {
+                group_id: group.group,
+                protocol_type: group.protocol_type,
+                group_state: Str::from_static(group.state),
+                group_type: Str::from_static(group.group_type.name()),
                 ..ListedGroup::default()
             })
             .collect();

@@ -6,6 +6,7 @@
 
 mod admin;
 mod classic;
+mod consumer;
 mod offsets;
 mod shard;
 
@@ -16,44 +17,104 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 pub(crate) use self::shard::Shard;
 use super::core::{Core, now};
+use super::partition::Partition;
 use super::replicas::OFFSETS_TOPIC;
 use super::topics::{self, NewTopic, Refused};
-use crate::config::Settings;
-use crate::controller::MetadataImage;
-use crate::group::{Coordinator, Event, GroupConfig, Reply};
+use crate::config::{GroupSettings, Settings, group_settings};
+use crate::controller::{ConfigScope, MetadataImage, TopicImage};
+use crate::group::{
+    Assignor, ConsumerGroupConfig, Coordinator, Event, GroupConfig, GroupOverrides, Reply, Topics,
+};
 use crate::wire::{ErrorCode, Str};
 
 /// The group coordinators of this broker.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    config: GroupConfig,
     shards: RwLock<Arc<Vec<Arc<Shard>>>>,
-    topics: Mutex<BTreeMap<Uuid, Str>>,
+    /// What the coordinators know of the metadata.
+    known: Mutex<Known>,
     /// The time the timer task sleeps until.
     wakes_at: AtomicI64,
     earlier: Notify,
 }
 
-impl Groups {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let size = |n: i32| usize::try_from(n).unwrap_or(usize::MAX);
+/// What the coordinators know of the metadata.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Known {
+    topics: Arc<Topics>,
+    config: Arc<GroupConfig>,
+    overrides: Arc<BTreeMap<Str, GroupOverrides>>,
+}
+
+impl Known {
+    fn new(settings: &Settings, image: &MetadataImage) -> Self {
+        let partitions = |t: &TopicImage| i32::try_from(t.partitions.len()).unwrap_or(i32::MAX);
+        let topics = image
+            .topics()
+            .map(|t| (Str::from(&t.name), t.id, partitions(t)));
+        let overrides = image.config_resources(ConfigScope::Group).filter_map(|id| {
+            let own = image.configs(ConfigScope::Group, id).map(|own| &**own);
+            match group_settings(settings, own) {
+                Ok(own) => Some((Str::from(id), overrides(&own))),
+                Err(e) => {
+                    tracing::error!(group = id, error = %e, "stored group settings are ignored");
+                    None
+                }
+            }
+        });
         Self {
-            config: GroupConfig {
-                initial_rebalance_delay_ms: i64::from(settings.group_initial_rebalance_delay_ms),
-                min_session_timeout_ms: settings.group_min_session_timeout_ms,
-                max_session_timeout_ms: settings.group_max_session_timeout_ms,
-                max_size: size(settings.group_max_size),
-                offset_metadata_max_bytes: size(settings.offset_metadata_max_bytes),
-                offsets_retention_ms: i64::from(settings.offsets_retention_minutes)
-                    .saturating_mul(60_000),
-                retention_check_interval_ms: settings.offsets_retention_check_interval_ms,
-            },
+            topics: Arc::new(Topics::new(topics)),
+            config: Arc::new(config(settings)),
+            overrides: Arc::new(overrides.collect()),
+        }
+    }
+}
+
+fn overrides(own: &GroupSettings) -> GroupOverrides {
+    GroupOverrides {
+        session_timeout_ms: Some(own.session_timeout_ms),
+        heartbeat_interval_ms: Some(own.heartbeat_interval_ms),
+        assignment_interval_ms: Some(own.assignment_interval_ms),
+    }
+}
+
+fn config(settings: &Settings) -> GroupConfig {
+    let size = |n: i32| usize::try_from(n).unwrap_or(usize::MAX);
+    let consumer = &settings.group_consumer;
+    let policy = consumer.migration_policy.as_str();
+    GroupConfig {
+        initial_rebalance_delay_ms: i64::from(settings.group_initial_rebalance_delay_ms),
+        min_session_timeout_ms: settings.group_min_session_timeout_ms,
+        max_session_timeout_ms: settings.group_max_session_timeout_ms,
+        max_size: size(settings.group_max_size),
+        offset_metadata_max_bytes: size(settings.offset_metadata_max_bytes),
+        offsets_retention_ms: i64::from(settings.offsets_retention_minutes).saturating_mul(60_000),
+        retention_check_interval_ms: settings.offsets_retention_check_interval_ms,
+        consumer: ConsumerGroupConfig {
+            session_timeout_ms: consumer.session_timeout_ms,
+            heartbeat_interval_ms: consumer.heartbeat_interval_ms,
+            assignment_interval_ms: consumer.assignment_interval_ms,
+            max_size: size(consumer.max_size),
+            assignors: consumer
+                .assignors
+                .iter()
+                .filter_map(|name| Assignor::named(name))
+                .collect(),
+            upgrade: matches!(policy, "upgrade" | "bidirectional"),
+            downgrade: matches!(policy, "downgrade" | "bidirectional"),
+            regex_refresh_interval_ms: i64::from(consumer.regex_refresh_interval_ms),
+        },
+    }
+}
+
+impl Groups {
+    pub(crate) fn new() -> Self {
+        Self {
             shards: RwLock::default(),
-            topics: Mutex::default(),
+            known: Mutex::default(),
             wakes_at: AtomicI64::new(i64::MAX),
             earlier: Notify::new(),
         }
@@ -82,55 +143,74 @@ impl Groups {
         topics::create_if_missing(core, topic).await
     }
 
-    /// New metadata are applied: loads the coordinators once their topic is there, and forgets the
-    /// offsets of deleted topics. Blocks on the disk.
+    /// New metadata are applied: loads the coordinators once their topic is there, tells them of
+    /// topics and settings that changed, and has them forget the offsets of deleted topics. Blocks
+    /// on the disk.
     pub(crate) fn metadata_changed(&self, core: &Arc<Core>, image: &MetadataImage) {
-        let mut loaded_now = false;
-        if self.shards.read().is_empty()
-            && let Some(topic) = core.replicas.registry().topic(OFFSETS_TOPIC)
-        {
-            let loaded: Option<Vec<_>> = topic
-                .partitions
-                .iter()
-                .map(|p| {
-                    p.as_ref()
-                        .map(|p| Shard::load(Arc::clone(p), self.config.clone(), now()))
-                })
-                .collect();
-            match loaded {
-                Some(shards) => {
-                    *self.shards.write() = Arc::new(shards.into_iter().map(Arc::new).collect());
-                    self.earlier.notify_one();
-                    loaded_now = true;
-                }
-                // Where a group lives depends on all partitions being there.
-                None => tracing::error!(
-                    "a partition of {OFFSETS_TOPIC} is offline: groups are not served"
-                ),
-            }
-        }
-        let mut gone: Vec<Str> = {
-            let mut known = self.topics.lock();
-            let gone = known
-                .iter()
-                .filter(|(id, _)| image.topic_by_id(**id).is_none())
-                .map(|(_, name)| name.clone())
-                .collect();
-            *known = image.topics().map(|t| (t.id, Str::from(&t.name))).collect();
-            gone
-        };
+        let known = Known::new(&core.live(), image);
+        let loaded = self.load(core, &known);
+        let before = std::mem::replace(&mut *self.known.lock(), known.clone());
+        let loaded_now = loaded.is_some();
+        let shards = loaded.unwrap_or_else(|| self.all_shards());
+        let mut gone: Vec<Str> = before
+            .topics
+            .names()
+            .filter(|name| {
+                let id = |topics: &Topics| topics.get(name).map(|(id, _)| id);
+                id(&before.topics) != id(&known.topics)
+            })
+            .cloned()
+            .collect();
         if loaded_now {
             // Deleted just before a crash: their offsets may still be there.
-            for shard in self.shards.read().iter() {
+            for shard in shards.iter() {
                 gone.extend(shard.with(Coordinator::topics));
             }
             gone.retain(|topic| image.topic(topic).is_none());
         }
-        if !gone.is_empty() {
-            for shard in self.shards.read().iter() {
+        for shard in shards.iter() {
+            if loaded_now || known.topics != before.topics {
+                shard.step(core, Event::Topics(Arc::clone(&known.topics)));
+            }
+            if loaded_now || known.config != before.config || known.overrides != before.overrides {
+                let (config, own) = (Arc::clone(&known.config), Arc::clone(&known.overrides));
+                shard.step(core, Event::Configure(config, own));
+            }
+            if !gone.is_empty() {
                 shard.step(core, Event::TopicsDeleted(gone.clone()));
             }
         }
+        if loaded_now {
+            *self.shards.write() = shards;
+            self.earlier.notify_one();
+        }
+    }
+
+    fn load(&self, core: &Core, known: &Known) -> Option<Arc<Vec<Arc<Shard>>>> {
+        if !self.shards.read().is_empty() {
+            return None;
+        }
+        let registry = core.replicas.registry();
+        let topic = registry.topic(OFFSETS_TOPIC)?;
+        let load = |p: &Arc<Partition>| {
+            let config = GroupConfig::clone(&known.config);
+            Arc::new(Shard::load(Arc::clone(p), config, now()))
+        };
+        let loaded: Option<Vec<_>> = topic
+            .partitions
+            .iter()
+            .map(|p| p.as_ref().map(load))
+            .collect();
+        if loaded.is_none() {
+            // Where a group lives depends on all partitions being there.
+            tracing::error!("a partition of {OFFSETS_TOPIC} is offline: groups are not served");
+        }
+        loaded.map(Arc::new)
+    }
+
+    /// The topics that the coordinators know of.
+    fn topics(&self) -> Arc<Topics> {
+        Arc::clone(&self.known.lock().topics)
     }
 
     /// The partition of `__consumer_offsets` where a group lives.

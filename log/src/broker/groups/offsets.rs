@@ -283,8 +283,9 @@ impl Groups {
         stable: bool,
     ) -> OffsetFetchResponseGroup {
         let group = asked.group_id.clone();
-        let fetched = self.shard(&group).map(|shard| {
+        let fetched = self.shard(&group).and_then(|shard| {
             shard.with(|coordinator| {
+                coordinator.check_fetch(&group, asked.member_id.as_deref(), asked.member_epoch)?;
                 let fetch = Fetch {
                     core,
                     coordinator,
@@ -292,10 +293,10 @@ impl Groups {
                     stable,
                     by_id: cx.version >= 10,
                 };
-                match asked.topics {
+                Ok(match asked.topics {
                     None => fetch.all(),
                     Some(topics) => topics.into_iter().map(|t| fetch.some(t)).collect(),
-                }
+                })
             })
         });
         let (topics, code) = match fetched {

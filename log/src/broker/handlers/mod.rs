@@ -113,6 +113,8 @@ handlers! {
     Request::SyncGroup(r) => core.groups.sync(core, r).await.into(),
     Request::Heartbeat(r) => core.groups.heartbeat(core, r).await.into(),
     Request::LeaveGroup(r) => core.groups.leave(core, cx, r).await.into(),
+    Request::ConsumerGroupHeartbeat(r) => core.groups.consumer_heartbeat(core, cx, r).await.into(),
+    Request::ConsumerGroupDescribe(r) => core.groups.consumer_describe(&r).into(),
     Request::DescribeGroups(r) => core.groups.describe(cx, &r).into(),
     Request::ListGroups(r) => core.groups.list(&r).into(),
     Request::DeleteGroups(r) => core.groups.delete(core, r).await.into(),

@@ -33,6 +33,29 @@ pub(in crate::group) struct Member {
 }
 
 impl Member {
+    /// A member that has been in the group before.
+    pub(in crate::group) fn returning(
+        id: Str,
+        protocols: Vec<(Str, Bytes)>,
+        session_timeout_ms: i32,
+        rebalance_timeout_ms: i32,
+    ) -> Self {
+        Self {
+            id,
+            instance: None,
+            client_id: Str::new(),
+            client_host: Str::new(),
+            session_timeout_ms,
+            rebalance_timeout_ms,
+            protocols,
+            assignment: Bytes::new(),
+            joining: None,
+            syncing: None,
+            is_new: false,
+            deadline: None,
+        }
+    }
+
     pub(in crate::group) fn metadata(&self, protocol: Option<&Str>) -> Bytes {
         self.protocols
             .iter()

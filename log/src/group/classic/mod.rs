@@ -4,4 +4,4 @@ mod group;
 mod rebalance;
 mod subscription;
 
-pub(in crate::group) use group::ClassicGroup;
+pub(in crate::group) use group::{ClassicGroup, Member as ClassicMember};

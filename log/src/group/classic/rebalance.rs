@@ -241,6 +241,18 @@ impl ClassicGroup {
         self.try_complete_join(cx);
     }
 
+    /// Whoever waits is told that there is nothing to wait for.
+    pub(in crate::group) fn release_all(&mut self, code: ErrorCode, cx: &mut Cx<'_>) {
+        for member in self.members.values_mut() {
+            if let Some(token) = member.joining.take() {
+                cx.reply(token, refused(&member.id, code));
+            }
+            if let Some(token) = member.syncing.take() {
+                cx.reply(token, unsynced(code));
+            }
+        }
+    }
+
     /// Whoever waits for an assignment is told that there will be none in this generation.
     fn cancel_sync(&mut self, code: ErrorCode, cx: &mut Cx<'_>) {
         self.unsynced.clear();

@@ -76,7 +76,7 @@ pub(in crate::group) fn on_commit(
     }
     let now = cx.now;
     let group = groups.get_or_simple(&commit.group, now);
-    if let Err(code) = group.check_commit(&commit, false) {
+    if let Err(code) = group.check_commit(&commit, false, cx.topics) {
         return cx.reply(token, all(&commit, code));
     }
     group.committing(&commit.member, now);
@@ -103,7 +103,7 @@ pub(in crate::group) fn on_transactional_commit(
         return cx.reply(token, all(&commit, code));
     }
     let group = groups.get_or_simple(&commit.group, cx.now);
-    match group.check_commit(&commit, true) {
+    match group.check_commit(&commit, true, cx.topics) {
         Ok(()) => write(offsets, token, commit, Some(producer), cx),
         // The API is older than member epochs.
         Err(ErrorCode::StaleMemberEpoch) => {

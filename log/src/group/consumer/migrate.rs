@@ -1,0 +1,238 @@
+//! Classic groups that become groups of the consumer protocol, and back
+//! (`group.consumer.migration.policy`).
+//!
+//! Invariant: the members and what they have are the same before and after. What the log had of the
+//! group is deleted in the same write in which the new form is written.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::assignor::Partitions;
+use super::classic_member::{CONSUMER, assignment, by_id, subscription};
+use super::group::{ConsumerGroup, Key};
+use super::member::{Classic, Member, MemberState, Position, Profile};
+use crate::group::classic::{ClassicGroup, ClassicMember};
+use crate::group::coordinator::{Cx, Groups, Write};
+use crate::group::groups::Group;
+use crate::group::records::GroupRecord;
+use crate::group::types::{GroupState, Refused, Reply, Token};
+use crate::wire::messages::ConsumerProtocolAssignment;
+use crate::wire::{ErrorCode, Message, Str};
+
+fn cannot(group: &Str, why: &str) -> Refused {
+    Refused::new(
+        ErrorCode::GroupIdNotFound,
+        format!("Cannot upgrade classic group {group} to consumer group because {why}."),
+    )
+}
+
+/// Makes a classic group one of the consumer protocol, for a member that joins.
+pub(in crate::group) fn upgrade(
+    groups: &mut Groups,
+    id: &Str,
+    joining: &Str,
+    cx: &mut Cx<'_>,
+) -> Result<(), Refused> {
+    let Some(Group::Classic(classic)) = groups.get_mut(id) else {
+        return Ok(());
+    };
+    let mut group = match classic.state {
+        GroupState::Dead => {
+            return Err(Refused::new(
+                ErrorCode::CoordinatorNotAvailable,
+                format!("Group {id} is being deleted."),
+            ));
+        }
+        GroupState::Empty => ConsumerGroup::new(id.clone()),
+        _ => {
+            check_upgrade(classic, joining, cx)?;
+            let group = converted(classic, cx)?;
+            classic.release_all(ErrorCode::RebalanceInProgress, cx);
+            group
+        }
+    };
+    group.mark(Key::Classic);
+    tracing::info!(group = %id, "the classic group becomes one of the consumer protocol");
+    groups.insert(Group::Consumer(group));
+    Ok(())
+}
+
+fn check_upgrade(classic: &ClassicGroup, joining: &Str, cx: &Cx<'_>) -> Result<(), Refused> {
+    let id = &classic.id;
+    let config = &cx.config.consumer;
+    let members = classic.members.len();
+    if !config.upgrade {
+        Err(cannot(id, "online upgrade is disabled"))
+    } else if !classic.is_consumer() {
+        Err(cannot(
+            id,
+            "the group does not use the consumer embedded protocol",
+        ))
+    } else if members > config.max_size {
+        Err(cannot(
+            id,
+            "the group size exceeds the consumer group maximum size",
+        ))
+    } else if members >= config.max_size && !classic.members.contains_key(joining) {
+        Err(Refused::new(
+            ErrorCode::GroupMaxSizeReached,
+            "The consumer group has reached its maximum capacity.",
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn converted(classic: &ClassicGroup, cx: &Cx<'_>) -> Result<ConsumerGroup, Refused> {
+    let malformed = || cannot(&classic.id, "the embedded consumer protocol is malformed");
+    let mut group = ConsumerGroup::new(classic.id.clone());
+    group.epoch = classic.generation;
+    group.target_epoch = classic.generation;
+    for m in classic.members.values() {
+        let chosen = m.metadata(classic.protocol.as_ref());
+        let metadata = match m.protocols.first() {
+            Some((_, first)) if chosen.is_empty() => first.clone(),
+            _ => chosen,
+        };
+        let subscribed = subscription(&metadata).map_err(|_| malformed())?;
+        let target = if m.assignment.is_empty() {
+            Partitions::new()
+        } else {
+            let raw = m.assignment.clone();
+            let given = ConsumerProtocolAssignment::from_versioned_or_newer(raw)
+                .map_err(|_| malformed())?;
+            if given.user_data.is_some_and(|data| !data.is_empty()) {
+                return Err(cannot(
+                    &classic.id,
+                    "an unsupported custom assignor is in use. Please refer to the documentation \
+                     or switch to a default assignor before re-attempting the upgrade",
+                ));
+            }
+            by_id(&given.assigned_partitions, cx.topics)
+        };
+        let free = |topic: &uuid::Uuid, p: i32| group.owner(topic, p).is_none();
+        let held = target
+            .iter()
+            .map(|(topic, partitions)| {
+                let mine = partitions.iter().filter(|p| free(topic, **p));
+                (*topic, mine.map(|p| (*p, classic.generation)).collect())
+            })
+            .collect();
+        let mut member = Member::new(m.id.clone());
+        member.profile = Profile {
+            instance: m.instance.clone(),
+            rack: subscribed.rack_id.as_ref().map(Str::detach),
+            client_id: m.client_id.clone(),
+            client_host: m.client_host.clone(),
+            topics: subscribed.topics.iter().map(Str::detach).collect(),
+            regex: None,
+            rebalance_timeout_ms: m.rebalance_timeout_ms,
+            assignor: None,
+            classic: Some(Classic {
+                session_timeout_ms: m.session_timeout_ms,
+                protocols: m.protocols.clone(),
+            }),
+        };
+        member.position = Position {
+            epoch: classic.generation,
+            previous_epoch: classic.generation,
+            state: MemberState::Stable,
+            held,
+            ..Position::default()
+        };
+        let session = i64::from(m.session_timeout_ms);
+        member.deadlines.session = Some(cx.now.saturating_add(session));
+        group.targets.insert(m.id.clone(), target);
+        group.add(member);
+    }
+    group.metadata_hash = cx.topics.hash(group.subscribed().into_iter());
+    group.mark_all();
+    Ok(group)
+}
+
+/// Whether a group, as it stands, is to become a classic one: all its members are.
+pub(in crate::group) fn should_downgrade(group: &ConsumerGroup, cx: &Cx<'_>) -> bool {
+    let members = group.members.len();
+    members > 0
+        && group.classic_members() == members
+        && cx.config.consumer.downgrade
+        && members <= cx.config.max_size
+}
+
+/// Makes a group, all of whose members speak the classic protocol, a classic one.
+pub(in crate::group) fn downgrade(
+    groups: &mut Groups,
+    id: &Str,
+    rebalance: bool,
+    replies: Vec<(Token, Reply)>,
+    cx: &mut Cx<'_>,
+) {
+    let Some(group) = groups.consumer_mut(id) else {
+        return;
+    };
+    let mut records = group.tombstones();
+    let mut classic = ClassicGroup::new(id.clone(), cx.now);
+    classic.generation = group.epoch;
+    classic.protocol_type = Some(Str::from_static(CONSUMER));
+    for m in group.members.values() {
+        let spoken = m.profile.classic.clone().unwrap_or_default();
+        let mut member = ClassicMember::returning(
+            m.id.clone(),
+            spoken.protocols,
+            spoken.session_timeout_ms,
+            m.profile.rebalance_timeout_ms,
+        );
+        member.instance = m.profile.instance.clone();
+        member.client_id = m.profile.client_id.clone();
+        member.client_host = m.profile.client_host.clone();
+        member.touch(cx.now);
+        if let Some(instance) = &member.instance {
+            classic
+                .instances
+                .insert(instance.clone(), member.id.clone());
+        }
+        classic.members.insert(m.id.clone(), member);
+    }
+    classic.leader = classic.members.keys().next().cloned();
+    classic.protocol = classic.elect_protocol();
+    let protocol = classic.protocol.clone();
+    for member in classic.members.values_mut() {
+        let nothing = Partitions::new();
+        let target = group.targets.get(&member.id).unwrap_or(&nothing);
+        let metadata: Bytes = member.metadata(protocol.as_ref());
+        member.assignment = assignment(target, &metadata, cx.topics);
+    }
+    classic.become_state(GroupState::Stable, cx.now);
+    records.push(GroupRecord::Group(
+        id.clone(),
+        Some(classic.stored(&BTreeMap::new())),
+    ));
+    let write = Write::Converted {
+        group: id.clone(),
+        replies,
+    };
+    cx.persist(records, write);
+    if rebalance {
+        classic.rebalance(cx);
+    }
+    tracing::info!(group = %id, "the group of the consumer protocol becomes a classic one");
+    groups.insert(Group::Classic(classic));
+}
+
+/// An empty group of the consumer protocol that a member of the classic protocol joins becomes a
+/// classic one. What deletes it from the log is written before anything else is.
+pub(in crate::group) fn take_back_empty(groups: &mut Groups, id: &Str, cx: &mut Cx<'_>) {
+    if let Some(Group::Consumer(group)) = groups.get(id)
+        && group.members.is_empty()
+        && !group.deleting
+    {
+        let write = Write::Converted {
+            group: id.clone(),
+            replies: vec![],
+        };
+        let records = group.tombstones();
+        groups.remove(id);
+        cx.persist(records, write);
+    }
+}
