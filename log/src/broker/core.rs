@@ -21,7 +21,7 @@ use crate::controller::{
     AppliedImage, Command, ConfigScope, Endpoint, MetadataImage, Outcome, Quorum, QuorumError,
     RaftQuorum, RaftQuorumConfig, Refusal, initial_features,
 };
-use crate::storage::{LogConfig, LogManager, LogManagerConfig};
+use crate::storage::{CleanerConfig, LogConfig, LogManager, LogManagerConfig};
 use crate::wire::{ErrorCode, Str};
 
 /// The topic id of the metadata log: Kafka's.
@@ -310,10 +310,12 @@ async fn open_logs(
         retention_check_interval_ms: settings.retention_check_interval_ms,
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
         recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
+        cleaner: CleanerConfig::default(),
     };
     let opened = tokio::task::spawn_blocking(move || LogManager::open(config, now())).await;
-    let logs = opened.map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??;
-    Ok(Arc::new(logs))
+    let logs = Arc::new(opened.map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??);
+    logs.start_cleaner(now);
+    Ok(logs)
 }
 
 async fn close_logs(logs: &Arc<LogManager>) {

@@ -23,6 +23,10 @@ pub struct BatchBuilder {
     timestamp_type: TimestampType,
     /// How much smaller the records are expected to become.
     expected_ratio: f32,
+    /// When compaction may drop the batch's tombstones.
+    delete_horizon: Option<i64>,
+    /// The last offset the batch stands for, though its record may be gone.
+    last_offset: Option<i64>,
 }
 
 impl BatchBuilder {
@@ -57,6 +61,8 @@ impl BatchBuilder {
             control: false,
             timestamp_type: TimestampType::CreateTime,
             expected_ratio: 1.0,
+            delete_horizon: None,
+            last_offset: None,
         }
     }
 
@@ -111,6 +117,20 @@ impl BatchBuilder {
         self
     }
 
+    /// When compaction may drop the batch's tombstones or its marker (KIP-534). To be set before
+    /// the first record: the timestamps are relative to it.
+    pub fn delete_horizon(&mut self, horizon: Option<i64>) -> &mut Self {
+        self.delete_horizon = horizon;
+        self
+    }
+
+    /// The last offset that the batch stands for, where compaction took the last record out: the
+    /// producer's last sequence follows from it.
+    pub fn last_offset(&mut self, offset: i64) -> &mut Self {
+        self.last_offset = Some(offset);
+        self
+    }
+
     /// Adds a record at the next offset.
     pub fn append(
         &mut self,
@@ -157,7 +177,7 @@ impl BatchBuilder {
     ) -> Result<(), RecordError> {
         let first = self.header.records_count == 0;
         let base_timestamp = if first {
-            timestamp
+            self.delete_horizon.unwrap_or(timestamp)
         } else {
             self.header.base_timestamp
         };
@@ -248,6 +268,18 @@ impl BatchBuilder {
             self.transactional,
             self.control,
         );
+        if self.delete_horizon.is_some() {
+            header.set_delete_horizon();
+        }
+        if let Some(last) = self.last_offset {
+            header.last_offset_delta = last
+                .checked_sub(header.base_offset)
+                .and_then(|delta| i32::try_from(delta).ok())
+                .filter(|delta| *delta >= header.last_offset_delta)
+                .ok_or(RecordError::InvalidRecord(
+                    "its last offset lies before a record of it",
+                ))?;
+        }
         header.batch_length =
             i32::try_from(out.len() - BATCH_OVERHEAD).map_err(|_| RecordError::TooLarge)?;
         header.crc = header.compute_crc(out.get(BATCH_HEADER_SIZE..).unwrap_or_default());

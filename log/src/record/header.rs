@@ -253,6 +253,23 @@ impl BatchHeader {
         self.max_timestamp = now;
     }
 
+    /// The base timestamp is the delete horizon.
+    pub(crate) fn set_delete_horizon(&mut self) {
+        self.attributes |= DELETE_HORIZON;
+    }
+
+    /// The header of the same batch without its records, which still tells offsets, epochs and
+    /// sequences.
+    pub(crate) fn emptied(&self) -> Self {
+        let mut header = *self;
+        header.attributes &= !(CODEC_MASK | DELETE_HORIZON);
+        header.base_timestamp = NO_TIMESTAMP;
+        header.records_count = 0;
+        header.batch_length = (BATCH_HEADER_SIZE - BATCH_OVERHEAD) as i32;
+        header.crc = header.compute_crc(&[]);
+        header
+    }
+
     pub(crate) fn set_compression(&mut self, compression: Compression) {
         self.attributes = (self.attributes & !CODEC_MASK) | compression.id();
     }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::checkpoint::{OffsetMap, read_offsets, write_offsets};
 use super::error::{StorageError, StorageResult};
-use super::files::{LOCK, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use super::files::{CLEANER_CHECKPOINT, LOCK, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
 
 /// Something that can be flushed by the group commit.
 pub(crate) trait Flush: Send + Sync + 'static {
@@ -32,6 +32,7 @@ pub(crate) struct LogDir {
     lock: Mutex<Option<File>>,
     recovery_points: Mutex<OffsetMap>,
     log_starts: Mutex<OffsetMap>,
+    cleaner_points: Mutex<OffsetMap>,
     committer: Mutex<Option<mpsc::Sender<Work>>>,
     #[cfg(test)]
     pub(crate) faults: Faults,
@@ -86,6 +87,7 @@ impl LogDir {
             lock: Mutex::new(Some(lock)),
             recovery_points: Mutex::new(read_offsets(&path.join(RECOVERY_POINT_CHECKPOINT))?),
             log_starts: Mutex::new(read_offsets(&path.join(LOG_START_CHECKPOINT))?),
+            cleaner_points: Mutex::new(cleaner_points(path)),
             committer: Mutex::new(None),
             #[cfg(test)]
             faults: Faults::default(),
@@ -176,6 +178,27 @@ impl LogDir {
         Ok(())
     }
 
+    /// Where the part of a log begins that was never compacted.
+    pub(crate) fn cleaner_point(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.cleaner_points
+            .lock()
+            .get(&(topic.to_owned(), partition))
+            .copied()
+    }
+
+    /// A log was compacted up to `offset`.
+    pub(crate) fn set_cleaner_point(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> StorageResult<()> {
+        self.check()?;
+        let mut held = self.cleaner_points.lock();
+        held.insert((topic.to_owned(), partition), offset);
+        write_offsets(&self.path.join(CLEANER_CHECKPOINT), &held)
+    }
+
     /// Has the log start offset on disk.
     pub(crate) fn set_log_start(
         &self,
@@ -195,6 +218,7 @@ impl LogDir {
         for (held, file) in [
             (&self.recovery_points, RECOVERY_POINT_CHECKPOINT),
             (&self.log_starts, LOG_START_CHECKPOINT),
+            (&self.cleaner_points, CLEANER_CHECKPOINT),
         ] {
             let mut held = held.lock();
             if held.remove(&key).is_some() {
@@ -232,6 +256,15 @@ impl LogDir {
             }
         }
     }
+}
+
+/// What the cleaner's checkpoint says. The segments say it too: one that is damaged costs a second
+/// compaction and no more.
+fn cleaner_points(path: &Path) -> OffsetMap {
+    read_offsets(&path.join(CLEANER_CHECKPOINT)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cleaner's checkpoint is not used");
+        OffsetMap::new()
+    })
 }
 
 fn commit_groups(receiver: &mpsc::Receiver<Work>) {

@@ -98,6 +98,35 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], durable: bool) -> Stor
     }
 }
 
+/// fsyncs a file, and the folder that has its name.
+pub(crate) fn sync_file(path: &Path) -> StorageResult<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|e| StorageError::io("sync", path, e))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Makes a file without content.
+pub(crate) fn create_empty(path: &Path) -> StorageResult<()> {
+    File::create(path)
+        .map(drop)
+        .map_err(|e| StorageError::io("create", path, e))
+}
+
+/// Renames a file.
+pub(crate) fn rename(from: &Path, to: &Path) -> StorageResult<()> {
+    fs::rename(from, to).map_err(|e| StorageError::io("rename", from, e))
+}
+
+/// Renames a file when it is there, and says whether it was.
+pub(crate) fn rename_if_there(from: &Path, to: &Path) -> StorageResult<bool> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(StorageError::io("rename", from, e)),
+    }
+}
+
 /// Removes a file; one that is not there is fine.
 pub(crate) fn remove_if_there(path: &Path) -> StorageResult<()> {
     match fs::remove_file(path) {

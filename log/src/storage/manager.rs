@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::checkpoint::OffsetMap;
+use super::cleaner::{Cleaner, CleanerConfig, Compaction};
 use super::config::LogConfig;
 use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
@@ -47,6 +48,8 @@ pub struct LogManagerConfig {
     pub checkpoint_interval_ms: i64,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: usize,
+    /// How topics are compacted.
+    pub cleaner: CleanerConfig,
 }
 
 impl LogManagerConfig {
@@ -62,6 +65,7 @@ impl LogManagerConfig {
             retention_check_interval_ms: 300_000,
             checkpoint_interval_ms: 60_000,
             recovery_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            cleaner: CleanerConfig::default(),
         }
     }
 
@@ -102,6 +106,7 @@ pub struct LogManager {
     dirs: Vec<Arc<LogDir>>,
     logs: DashMap<Key, Arc<PartitionLog>>,
     failed: Mutex<BTreeMap<Key, Arc<StorageError>>>,
+    cleaner: Arc<Cleaner>,
     /// One creates or deletes at a time.
     changing: Mutex<()>,
     closed: AtomicBool,
@@ -130,6 +135,7 @@ impl LogManager {
             find_logs(dir, &config, &mut found)?;
         }
         let manager = Self {
+            cleaner: Arc::new(Cleaner::new(config.cleaner.clone())),
             config,
             cluster_id,
             dirs,
@@ -278,6 +284,9 @@ impl LogManager {
         let (dir, folder) = match self.logs.remove(&key) {
             Some((_, log)) => {
                 log.shut();
+                // A compaction under way sees that the log is closed.
+                drop(log.lock_cleaning());
+                self.cleaner.forget(topic, partition);
                 (Arc::clone(log.dir()), log.folder().to_path_buf())
             }
             None if failed => {
@@ -352,6 +361,27 @@ impl LogManager {
         result
     }
 
+    /// Starts the threads that compact logs, where `log.cleaner.enable` says so. `clock` tells the
+    /// time in milliseconds since the epoch.
+    pub fn start_cleaner(self: &Arc<Self>, clock: fn() -> i64) {
+        Cleaner::start(self, clock);
+    }
+
+    /// Compacts the log with the largest dirty share, where that is due: what the cleaner's threads
+    /// do over and over. `None` when there is none, or when it could not be.
+    pub fn compact_dirtiest(&self, now: i64) -> Option<Compaction> {
+        self.cleaner.clean_dirtiest(self, now, false)
+    }
+
+    /// Logs that cannot be compacted, and why; they stay as they are.
+    pub fn uncleanable(&self) -> Vec<(String, i32, String)> {
+        self.cleaner.uncleanable()
+    }
+
+    pub(crate) fn cleaner(&self) -> &Arc<Cleaner> {
+        &self.cleaner
+    }
+
     /// Writes the recovery points and log start offsets.
     pub fn checkpoint(&self) -> StorageResult<()> {
         let mut result = Ok(());
@@ -378,6 +408,7 @@ impl LogManager {
     /// Flushes and closes every log, writes the checkpoints and the clean-shutdown marker, and
     /// gives the lock back. Dropping without it is as a crash: the next open recovers.
     pub fn close(&self) -> StorageResult<()> {
+        self.cleaner.stop();
         let _changing = self.changing.lock();
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());

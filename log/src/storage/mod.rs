@@ -33,6 +33,7 @@
 //! Nothing here reads a clock: what needs the time is given it, in milliseconds since the epoch.
 
 mod checkpoint;
+mod cleaner;
 mod config;
 mod dir;
 mod epochs;
@@ -59,6 +60,7 @@ pub(crate) mod simulated {
     pub(crate) use super::producers::{Producers, Undecided};
 }
 
+pub use cleaner::{CleanerConfig, Compaction, CompactionStats};
 pub use config::{LogConfig, LogConfigError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -433,9 +434,39 @@ impl Segment {
         Ok(stamps)
     }
 
-    /// When the file was last written, by the file system: for records without a timestamp.
+    /// When the file was last written, by the file system.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        fs::metadata(&self.path).ok()?.modified().ok()
+    }
+
+    /// Has the file look as if it was last written then.
+    pub(crate) fn set_modified(&self, time: SystemTime) -> StorageResult<()> {
+        self.file()?
+            .set_modified(time)
+            .map_err(|e| StorageError::io("set the time of", &self.path, e))
+    }
+
+    /// The sizes of the offset and the time index, as far as they are known.
+    pub(crate) fn index_sizes(&self) -> (u64, u64) {
+        let size = |size: StorageResult<usize>| size.map_or(0, |size| size as u64);
+        (size(self.offsets.size()), size(self.times.size()))
+    }
+
+    /// The files are about to be replaced by others of the same names: who has this segment reads
+    /// on in those it has open, without indexes.
+    pub(crate) fn retire(&self) -> StorageResult<()> {
+        self.file()?;
+        self.gaps()?;
+        self.stamps()?;
+        self.aborted.replace(self.aborted.all()?);
+        self.offsets.replace(Vec::new());
+        self.times.replace(Vec::new());
+        Ok(())
+    }
+
+    /// When the file was last written, for records without a timestamp.
     pub(crate) fn modified_at(&self) -> Option<i64> {
-        let modified = fs::metadata(&self.path).ok()?.modified().ok()?;
+        let modified = self.modified()?;
         let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_millis()).ok()
     }

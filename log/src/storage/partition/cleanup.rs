@@ -19,6 +19,7 @@ impl PartitionLog {
     /// Moves the log start offset up (DeleteRecords) to `before`, which is at most the high
     /// watermark; segments wholly below it are deleted. Returns the new log start offset.
     pub fn delete_records(&self, before: i64) -> StorageResult<i64> {
+        let _cutting = self.cutting.lock();
         let mut writer = self.lock_writer()?;
         let position = self.position();
         if before > position.high_watermark || before < 0 {
@@ -35,6 +36,7 @@ impl PartitionLog {
     /// offset. Returns how many. Compacted topics without `delete` keep theirs.
     pub fn apply_retention(&self, now: i64) -> StorageResult<usize> {
         let config = self.config();
+        let _cutting = self.cutting.lock();
         let mut writer = self.lock_writer()?;
         let segments: Vec<_> = self.segments.read().values().cloned().collect();
         let position = self.position();
@@ -113,7 +115,7 @@ impl PartitionLog {
         Ok(deleted)
     }
 
-    fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> StorageResult<()> {
+    pub(super) fn remove_snapshots(&self, gone: impl Fn(i64) -> bool) -> StorageResult<()> {
         for offset in state::snapshots(&self.folder)? {
             if gone(offset) {
                 remove_if_there(&self.snapshot_path(offset))?;
@@ -125,6 +127,7 @@ impl PartitionLog {
     /// Cuts the log off: `offset` is the next one appended. A batch that contains the offset goes
     /// as a whole. Below the log start everything goes. On disk when this returns.
     pub fn truncate_to(&self, offset: i64) -> StorageResult<()> {
+        let _cutting = self.cutting.lock();
         let mut writer = self.lock_writer()?;
         let position = self.position();
         if offset >= position.log_end_offset {
@@ -221,6 +224,7 @@ impl PartitionLog {
 
     /// Drops everything and starts again at `offset` (a snapshot was installed there).
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> StorageResult<()> {
+        let _cutting = self.cutting.lock();
         let mut writer = self.lock_writer()?;
         let _flushing = self.flushing.lock();
         self.start_again(&mut writer, offset)

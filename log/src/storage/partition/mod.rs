@@ -12,6 +12,7 @@
 mod aborted;
 mod append;
 mod cleanup;
+mod compact;
 mod flush;
 mod locate;
 mod open;
@@ -40,6 +41,7 @@ use super::properties::write_topic_id;
 use super::segment::Segment;
 use super::types::{EpochEndOffset, LogPosition, LogState};
 
+pub(crate) use compact::Cleanable;
 pub(crate) use open::OpenLog;
 
 /// One partition's log: shared as `Arc<PartitionLog>`; every method takes `&self` and may block on
@@ -67,8 +69,12 @@ pub struct PartitionLog {
     /// A sealed segment waits to be flushed by the next [`tick`](super::LogManager::tick).
     flush_due: AtomicBool,
     last_flush: AtomicI64,
-    /// Grows when the log is cut off, so that a reader knows to look again.
+    /// Grows when the log is cut off or segments are swapped, so that a reader knows to look again.
     truncations: AtomicU64,
+    /// Held by who takes segments away or puts others in their place; taken before `writer`.
+    cutting: Mutex<()>,
+    /// Held while the log is compacted.
+    cleaning: Mutex<()>,
     me: Weak<PartitionLog>,
 }
 
@@ -223,6 +229,7 @@ impl PartitionLog {
 
     /// Refuses everything from now on; what is under way has ended when this returns.
     pub(crate) fn shut(&self) {
+        let _cutting = self.cutting.lock();
         let _writer = self.writer.lock();
         let _flushing = self.flushing.lock();
         self.set_state(LogState::Closed);
@@ -267,7 +274,7 @@ impl PartitionLog {
     }
 
     /// Damage on disk, as the error that says where.
-    fn corrupt(
+    pub(crate) fn corrupt(
         &self,
         segment: &Segment,
         offset: i64,

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::super::cleaner::swap;
 use super::super::config::LogConfig;
 use super::super::dir::LogDir;
 use super::super::epochs::EpochCache;
@@ -54,6 +55,7 @@ impl PartitionLog {
         } = open;
         let checkpointed_start = dir.checkpointed_log_start(&topic, partition);
         let recovery_point = dir.recovery_point(&topic, partition).unwrap_or(0);
+        swap::recover(&folder)?;
         let bases = tidy(&folder)?;
         let epoch_path = folder.join(LEADER_EPOCH_CHECKPOINT);
         let loaded_epochs = EpochCache::load(epoch_path.clone());
@@ -147,6 +149,8 @@ impl PartitionLog {
             flush_due: AtomicBool::new(false),
             last_flush: AtomicI64::new(now),
             truncations: AtomicU64::new(0),
+            cutting: Mutex::new(()),
+            cleaning: Mutex::new(()),
             me: me.clone(),
         });
         // While nobody appends to it.
@@ -264,8 +268,15 @@ impl Opening<'_> {
         let mut end = None;
         for (n, base) in bases.iter().copied().enumerate() {
             let following = bases.get(n + 1).copied();
-            // Fsynced as a whole, and its indexes are in their files.
-            if following.is_some_and(|next| next <= recovery_point) && self.has_indexes(base) {
+            // Fsynced as a whole, and its indexes are in their files. A compacted segment was before
+            // it got its name; what its transactions were is no longer to be told from its batches.
+            let compacted = match self.segments.get(&base) {
+                Some(segment) if end.is_none() => segment.gaps()?.map(|gaps| gaps.end_offset()),
+                _ => None,
+            };
+            if following.is_some_and(|next| next <= recovery_point || compacted == Some(next))
+                && self.has_indexes(base)
+            {
                 end = None;
                 continue;
             }
@@ -294,7 +305,7 @@ impl Opening<'_> {
                     ));
                 }
                 let epoch = header.partition_leader_epoch;
-                if header.base_offset >= recovery_point {
+                if header.last_offset() >= recovery_point {
                     if epochs.latest().is_some_and(|latest| epoch < latest) {
                         return Err(format!("the leader epoch goes back to {epoch}"));
                     }

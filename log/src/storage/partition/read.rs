@@ -280,7 +280,7 @@ impl PartitionLog {
     }
 
     /// The epoch of a batch lies outside of its CRC: hold it against the cache.
-    fn check_batch_epoch(&self, batch: &BatchHeader) -> Result<(), String> {
+    pub(crate) fn check_batch_epoch(&self, batch: &BatchHeader) -> Result<(), String> {
         // By its end: the log may start in the middle of it.
         let known = self
             .epochs
