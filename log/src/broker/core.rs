@@ -16,7 +16,7 @@ use super::groups::Groups;
 use super::producer_ids::ProducerIds;
 use super::replicas::{METADATA_TOPIC, Replicas};
 use super::transactions::Transactions;
-use crate::config::{Layer, Listener, Settings};
+use crate::config::{CleanerSettings, Layer, Listener, Settings};
 use crate::controller::{
     AppliedImage, Command, ConfigScope, Endpoint, MetadataImage, Outcome, Quorum, QuorumError,
     RaftQuorum, RaftQuorumConfig, Refusal, initial_features,
@@ -310,12 +310,24 @@ async fn open_logs(
         retention_check_interval_ms: settings.retention_check_interval_ms,
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
         recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
-        cleaner: CleanerConfig::default(),
+        cleaner: cleaner_config(&settings.cleaner),
     };
     let opened = tokio::task::spawn_blocking(move || LogManager::open(config, now())).await;
     let logs = Arc::new(opened.map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??);
     logs.start_cleaner(now);
     Ok(logs)
+}
+
+fn cleaner_config(settings: &CleanerSettings) -> CleanerConfig {
+    CleanerConfig {
+        enable: settings.enable && settings.threads > 0,
+        threads: usize::try_from(settings.threads).unwrap_or(1),
+        dedupe_buffer_size: usize::try_from(settings.dedupe_buffer_size).unwrap_or(usize::MAX),
+        load_factor: settings.io_buffer_load_factor,
+        io_buffer_size: usize::try_from(settings.io_buffer_size).unwrap_or_default(),
+        io_max_bytes_per_second: settings.io_max_bytes_per_second,
+        backoff_ms: u64::try_from(settings.backoff_ms).unwrap_or_default(),
+    }
 }
 
 async fn close_logs(logs: &Arc<LogManager>) {
