@@ -22,6 +22,7 @@
 //! Broker and quorum run on a runtime of their own, so that they neither block nor are blocked by
 //! the user's; shutting down and dropping are safe inside of any runtime and outside.
 
+mod authorized;
 mod codes;
 mod configs;
 mod core;

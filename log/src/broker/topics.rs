@@ -54,9 +54,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
             "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
         ));
     }
-    if name == METADATA_TOPIC {
-        return refuse(format!("The topic '{name}' is the broker's own."));
-    }
     Ok(())
 }
 
@@ -68,6 +65,12 @@ pub(crate) fn is_internal(name: &str) -> bool {
 impl NewTopic {
     /// Checks everything and gives the command that creates the topic under a new id.
     pub(crate) fn command(self, core: &Core, image: &MetadataImage) -> Result<Command, Refused> {
+        if self.name == METADATA_TOPIC {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("The topic '{}' is the controller's own.", self.name),
+            ));
+        }
         check_name(&self.name)?;
         if image.topic(&self.name).is_some() {
             return Err((
@@ -86,7 +89,7 @@ impl NewTopic {
             ));
         }
         let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();
-        let assignment = self.assign(core, &brokers)?;
+        let assignment = self.assign(core, image, &brokers)?;
         let mut configs = BTreeMap::new();
         for (key, value) in self.configs {
             let Some(value) = value else {
@@ -107,7 +110,12 @@ impl NewTopic {
         })
     }
 
-    fn assign(&self, core: &Core, brokers: &[i32]) -> Result<Vec<Vec<i32>>, Refused> {
+    fn assign(
+        &self,
+        core: &Core,
+        image: &MetadataImage,
+        brokers: &[i32],
+    ) -> Result<Vec<Vec<i32>>, Refused> {
         if !self.assignment.is_empty() {
             if self.partitions != -1 || self.replication_factor != -1 {
                 return Err((
@@ -127,10 +135,13 @@ impl NewTopic {
                     "Partitions must be numbered from 0 without gaps or duplicates.".to_owned(),
                 ));
             }
-            return Ok(by_partition
+            let assignment: Vec<_> = by_partition
                 .into_iter()
                 .map(|(_, replicas)| replicas)
-                .collect());
+                .collect();
+            let factor = assignment.first().map(Vec::len).unwrap_or_default();
+            check_assignment(image, &assignment, factor)?;
+            return Ok(assignment);
         }
         let partitions = match self.partitions {
             -1 => core.settings.num_partitions,
@@ -170,6 +181,37 @@ impl NewTopic {
             )),
         }
     }
+}
+
+/// Checks replicas that were given by hand: registered brokers, each once, and as many as in the other partitions.
+pub(crate) fn check_assignment(
+    image: &MetadataImage,
+    assignment: &[Vec<i32>],
+    factor: usize,
+) -> Result<(), Refused> {
+    let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, why));
+    for replicas in assignment {
+        if replicas.is_empty() {
+            return refuse("The assignment of a partition names no replica.".to_owned());
+        }
+        for (i, id) in replicas.iter().enumerate() {
+            if image.broker(*id).is_none() {
+                return refuse(format!(
+                    "The assignment names broker {id}, which is not registered."
+                ));
+            }
+            if replicas.iter().take(i).any(|other| other == id) {
+                return refuse(format!("The assignment names broker {id} more than once."));
+            }
+        }
+        if replicas.len() != factor {
+            return refuse(format!(
+                "The assignment has a partition with {} replica(s), where others have {factor}.",
+                replicas.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Replicas round robin over the brokers.
@@ -221,16 +263,7 @@ mod tests {
         for good in ["a", "A.b_c-9", &"x".repeat(249)] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            ".",
-            "..",
-            "a b",
-            "ä",
-            "a/b",
-            &"x".repeat(250),
-            METADATA_TOPIC,
-        ] {
+        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
             assert_eq!(
                 check_name(bad).unwrap_err().0,
                 ErrorCode::InvalidTopicException,

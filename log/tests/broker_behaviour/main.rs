@@ -6,6 +6,7 @@ mod groups;
 mod quotas;
 mod records;
 mod settings;
+mod topic_admin;
 mod topics;
 
 use std::time::Duration;

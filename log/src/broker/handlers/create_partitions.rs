@@ -1,5 +1,6 @@
 //! CreatePartitions: raises a topic's partition count; partitions are never taken away.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::broker::core::Core;
@@ -18,9 +19,24 @@ pub(crate) async fn handle(
     core: &Arc<Core>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
-    let mut results = Vec::with_capacity(request.topics.len());
+    let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
+    let mut times: HashMap<Str, usize> = HashMap::new();
+    for topic in &request.topics {
+        *times.entry(topic.name.clone()).or_default() += 1;
+    }
     for topic in request.topics {
         let name = topic.name.clone();
+        if times.get(&name).is_some_and(|times| *times > 1) {
+            if results.iter().all(|result| result.name != name) {
+                results.push(CreatePartitionsTopicResult {
+                    error_code: ErrorCode::InvalidRequest.code(),
+                    error_message: Some(format!("The request names topic '{name}' twice.").into()),
+                    name,
+                    ..CreatePartitionsTopicResult::default()
+                });
+            }
+            continue;
+        }
         let (code, message) = match create(core, topic, request.validate_only).await {
             Ok(()) => (ErrorCode::None, None),
             Err((code, message)) => (code, Some(message)),
@@ -89,7 +105,10 @@ async fn create(
                     ),
                 ));
             }
-            given.into_iter().map(|a| a.broker_ids).collect()
+            let given: Vec<_> = given.into_iter().map(|a| a.broker_ids).collect();
+            let factor = topic.partitions.first().map_or(1, |p| p.replicas.len());
+            topics::check_assignment(&image, &given, factor)?;
+            given
         }
         None => {
             let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();

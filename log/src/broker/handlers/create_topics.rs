@@ -18,10 +18,13 @@ pub(crate) async fn handle(core: &Arc<Core>, request: CreateTopicsRequest) -> Cr
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
-    let mut answers = Vec::with_capacity(request.topics.len());
+    let mut answers: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = topic.name.clone();
         let result = if times.get(&name).copied().unwrap_or(0) > 1 {
+            if answers.iter().any(|answer| answer.name == name) {
+                continue;
+            }
             Err((
                 ErrorCode::InvalidRequest,
                 format!("Duplicate topic '{name}' in the request."),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
 use crate::broker::topics;
 use crate::controller::Command;
 use crate::wire::messages::{
@@ -10,7 +10,11 @@ use crate::wire::messages::{
 };
 use crate::wire::{ErrorCode, Str};
 
-pub(crate) async fn handle(core: &Arc<Core>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
     let by_name = request
         .topic_names
         .into_iter()
@@ -18,20 +22,41 @@ pub(crate) async fn handle(core: &Arc<Core>, request: DeleteTopicsRequest) -> De
             name: Some(name),
             ..DeleteTopicState::default()
         });
-    let mut responses = Vec::new();
-    for topic in request.topics.into_iter().chain(by_name) {
-        let (name, topic_id) = (topic.name.clone(), topic.topic_id);
-        let answer = match delete(core, topic).await {
-            Ok(done) => done,
-            Err((code, message)) => DeletableTopicResult {
-                name: Some(name.unwrap_or_default()),
-                topic_id,
+    let asked: Vec<_> = request.topics.into_iter().chain(by_name).collect();
+    let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(asked.len());
+    for (at, topic) in asked.iter().enumerate() {
+        let twice = |others: &[DeleteTopicState]| {
+            others
+                .iter()
+                .any(|other| (&other.name, other.topic_id) == (&topic.name, topic.topic_id))
+        };
+        let (before, after) = (asked.get(..at), asked.get(at + 1..));
+        if before.is_some_and(twice) {
+            continue;
+        }
+        let deleted = if !core.settings.delete_topics {
+            Err(disabled(cx.version))
+        } else if after.is_some_and(twice) {
+            Err((
+                ErrorCode::InvalidRequest,
+                "The request names the topic twice.".to_owned(),
+            ))
+        } else {
+            delete(core, topic).await
+        };
+        responses.push(
+            deleted.unwrap_or_else(|(code, message)| DeletableTopicResult {
+                // Who asked by id is not told the name.
+                name: match topic.topic_id.is_nil() && cx.version < 6 {
+                    true => Some(topic.name.clone().unwrap_or_default()),
+                    false => topic.name.clone(),
+                },
+                topic_id: topic.topic_id,
                 error_code: code.code(),
                 error_message: Some(Str::from(message)),
                 ..DeletableTopicResult::default()
-            },
-        };
-        responses.push(answer);
+            }),
+        );
     }
     DeleteTopicsResponse {
         responses,
@@ -39,16 +64,19 @@ pub(crate) async fn handle(core: &Arc<Core>, request: DeleteTopicsRequest) -> De
     }
 }
 
+/// Versions before 3 have no error of their own for it.
+fn disabled(version: i16) -> topics::Refused {
+    let error = match version {
+        ..3 => ErrorCode::InvalidRequest,
+        _ => ErrorCode::TopicDeletionDisabled,
+    };
+    (error, "Topic deletion is disabled.".to_owned())
+}
+
 async fn delete(
     core: &Arc<Core>,
-    asked: DeleteTopicState,
+    asked: &DeleteTopicState,
 ) -> Result<DeletableTopicResult, topics::Refused> {
-    if !core.settings.delete_topics {
-        return Err((
-            ErrorCode::TopicDeletionDisabled,
-            "Topic deletion is disabled.".to_owned(),
-        ));
-    }
     let image = core.image();
     let topic = match &asked.name {
         Some(name) if asked.topic_id.is_nil() => image.topic(name).ok_or_else(|| {
@@ -61,6 +89,12 @@ async fn delete(
             return Err((
                 ErrorCode::InvalidRequest,
                 "You may not specify both topic name and topic id.".to_owned(),
+            ));
+        }
+        None if asked.topic_id.is_nil() => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "The request names a topic neither by name nor by id.".to_owned(),
             ));
         }
         None => image.topic_by_id(asked.topic_id).ok_or_else(|| {

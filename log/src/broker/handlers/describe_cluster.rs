@@ -1,5 +1,6 @@
 //! DescribeCluster: the brokers and who controls them.
 
+use crate::broker::authorized;
 use crate::broker::core::{Context, Core};
 use crate::controller::Quorum;
 use crate::wire::messages::{
@@ -8,6 +9,7 @@ use crate::wire::messages::{
 use crate::wire::{ErrorCode, Str};
 
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) fn handle(
     core: &Core,
@@ -15,12 +17,19 @@ pub(crate) fn handle(
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if request.endpoint_type != BROKERS {
+        let (error, message) = match request.endpoint_type {
+            CONTROLLERS => (
+                ErrorCode::MismatchedEndpointType,
+                "This endpoint is a broker's, and a controller's was asked for.".to_owned(),
+            ),
+            other => (
+                ErrorCode::UnsupportedEndpointType,
+                format!("There is no endpoint type {other}."),
+            ),
+        };
         return DescribeClusterResponse {
-            error_code: ErrorCode::UnsupportedEndpointType.code(),
-            error_message: Some(Str::from_static(
-                "The request was sent to a broker endpoint.",
-            )),
-            endpoint_type: request.endpoint_type,
+            error_code: error.code(),
+            error_message: Some(message.into()),
             ..DescribeClusterResponse::default()
         };
     }
@@ -42,6 +51,11 @@ pub(crate) fn handle(
         cluster_id: Str::from(&core.cluster_id),
         controller_id: core.quorum.leader().unwrap_or(-1),
         brokers,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            authorized::CLUSTER
+        } else {
+            authorized::NOT_ASKED
+        },
         ..DescribeClusterResponse::default()
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! A page ends at the partition limit; its cursor names the first partition that is not on it.
 
+use crate::broker::authorized;
 use crate::broker::core::Core;
 use crate::broker::topics;
 use crate::wire::messages::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, ResponseCursor,
+    TopicRequest,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -27,13 +29,24 @@ pub(crate) fn handle(
     names.sort();
     names.dedup();
     let (from_topic, from_partition) = match &request.cursor {
-        Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index.max(0)),
+        Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index),
         None => (Str::new(), 0),
     };
+    let lost = request.cursor.is_some() && !all && !names.contains(&from_topic);
+    if from_partition < 0 || lost {
+        return invalid_cursor(request);
+    }
     let mut room =
         usize::try_from(request.response_partition_limit.clamp(1, MAX_PAGE)).unwrap_or(1);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.into_iter().filter(|n| *n >= from_topic) {
+        if room == 0 {
+            response.next_cursor = Some(ResponseCursor {
+                topic_name: name,
+                ..ResponseCursor::default()
+            });
+            break;
+        }
         let Some(topic) = image.topic(&name) else {
             let code = match topics::check_name(&name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
@@ -41,7 +54,9 @@ pub(crate) fn handle(
             };
             response.topics.push(DescribeTopicPartitionsResponseTopic {
                 error_code: code.code(),
+                is_internal: topics::is_internal(&name),
                 name: Some(name),
+                topic_authorized_operations: authorized::TOPIC,
                 ..DescribeTopicPartitionsResponseTopic::default()
             });
             continue;
@@ -51,14 +66,6 @@ pub(crate) fn handle(
         } else {
             0
         };
-        if room == 0 {
-            response.next_cursor = Some(ResponseCursor {
-                topic_name: name,
-                partition_index: first,
-                ..ResponseCursor::default()
-            });
-            break;
-        }
         let partitions: Vec<_> = (0i32..)
             .zip(&topic.partitions)
             .skip(usize::try_from(first).unwrap_or(0))
@@ -81,6 +88,7 @@ pub(crate) fn handle(
             topic_id: topic.id,
             is_internal: topics::is_internal(&topic.name),
             partitions,
+            topic_authorized_operations: authorized::TOPIC,
             ..DescribeTopicPartitionsResponseTopic::default()
         });
         if usize::try_from(next).unwrap_or(usize::MAX) < topic.partitions.len() {
@@ -93,4 +101,17 @@ pub(crate) fn handle(
         }
     }
     response
+}
+
+/// The cursor must lie in one of the topics asked for; no topic is answered for where it does not.
+fn invalid_cursor(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let refused = |topic: &TopicRequest| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.clone()),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    };
+    DescribeTopicPartitionsResponse {
+        topics: request.topics.iter().map(refused).collect(),
+        ..DescribeTopicPartitionsResponse::default()
+    }
 }

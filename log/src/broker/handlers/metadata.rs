@@ -1,8 +1,13 @@
 //! Metadata: brokers, topics and partition leaders; creates missing topics where that is allowed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
+use crate::broker::authorized;
 use crate::broker::core::{Context, Core};
+use crate::broker::replicas::METADATA_TOPIC;
 use crate::broker::topics::{self, NewTopic};
 use crate::controller::{MetadataImage, Quorum, TopicImage};
 use crate::wire::messages::{
@@ -20,6 +25,14 @@ pub(crate) async fn handle(
         Some(topics) if topics.is_empty() && cx.version == 0 => None,
         asked => asked,
     };
+    if let Some(topics) = &asked
+        && cx.version < 12
+        && topics
+            .iter()
+            .any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
+    {
+        return refused(topics);
+    }
     let create = request.allow_auto_topic_creation && core.settings.auto_create_topics;
     let mut answered = Vec::new();
     match asked {
@@ -28,9 +41,23 @@ pub(crate) async fn handle(
             answered.extend(image.topics().map(|t| describe(&image, t)));
         }
         Some(topics) => {
+            // One topic id makes it a request by id, in which names do not count.
+            let by_id = topics.iter().any(|topic| !topic.topic_id.is_nil());
+            let mut seen = HashSet::new();
             for topic in topics {
-                answered.push(one(core, cx, topic, create).await);
+                let is_new = match by_id {
+                    true => !topic.topic_id.is_nil() && seen.insert((topic.topic_id, None)),
+                    false => seen.insert((Uuid::nil(), topic.name.clone())),
+                };
+                if is_new {
+                    answered.push(one(core, cx, topic, create).await);
+                }
             }
+        }
+    }
+    if request.include_topic_authorized_operations {
+        for topic in answered.iter_mut().filter(|topic| topic.name.is_some()) {
+            topic.topic_authorized_operations = authorized::TOPIC;
         }
     }
     let image = core.image();
@@ -52,6 +79,25 @@ pub(crate) async fn handle(
         cluster_id: Some(Str::from(&core.cluster_id)),
         controller_id: core.quorum.leader().unwrap_or(-1),
         topics: answered,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            authorized::CLUSTER
+        } else {
+            authorized::NOT_ASKED
+        },
+        ..MetadataResponse::default()
+    }
+}
+
+/// Versions before 12 know no topics without a name, and no request by id.
+fn refused(topics: &[MetadataRequestTopic]) -> MetadataResponse {
+    let topics = topics.iter().map(|topic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.clone().unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..MetadataResponseTopic::default()
+    });
+    MetadataResponse {
+        topics: topics.collect(),
         ..MetadataResponse::default()
     }
 }
@@ -88,7 +134,7 @@ async fn one(
     if let Err((code, _)) = topics::check_name(&name) {
         return missing(code);
     }
-    if !create {
+    if !create || *name == *METADATA_TOPIC {
         return missing(ErrorCode::UnknownTopicOrPartition);
     }
     let created = if topics::is_internal(&name) {

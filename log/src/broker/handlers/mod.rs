@@ -87,7 +87,7 @@ handlers! {
     Request::Metadata(r) => metadata::handle(core, cx, r).await.into(),
     Request::ApiVersions(r) => api_versions::handle(core, cx, &r).into(),
     Request::CreateTopics(r) => create_topics::handle(core, r).await.into(),
-    Request::DeleteTopics(r) => delete_topics::handle(core, r).await.into(),
+    Request::DeleteTopics(r) => delete_topics::handle(core, cx, r).await.into(),
     Request::DeleteRecords(r) => delete_records::handle(core, r).await.into(),
     Request::InitProducerId(r) => init_producer_id::handle(core, cx, r).await.into(),
     Request::AddPartitionsToTxn(r) => add_partitions_to_txn::handle(core, cx, r).await.into(),

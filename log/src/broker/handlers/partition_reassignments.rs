@@ -4,6 +4,7 @@
 //! there is never one under way.
 
 use crate::broker::core::Core;
+use crate::broker::topics::{Refused, check_assignment};
 use crate::controller::{MetadataImage, PartitionImage};
 use crate::wire::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
@@ -11,8 +12,6 @@ use crate::wire::messages::{
     ReassignableTopicResponse,
 };
 use crate::wire::{ErrorCode, Str};
-
-type Refused = (ErrorCode, String);
 
 pub(crate) fn alter(
     core: &Core,
@@ -94,22 +93,7 @@ fn check(
     replicas: &[i32],
     resize: bool,
 ) -> Result<(), Refused> {
-    let invalid = |message| Err((ErrorCode::InvalidReplicaAssignment, message));
-    if replicas.is_empty() {
-        return invalid("The assignment names no replica.".to_owned());
-    }
-    let mut sorted = replicas.to_vec();
-    sorted.sort_unstable();
-    for id in &sorted {
-        if image.broker(*id).is_none() {
-            return invalid(format!(
-                "The assignment names broker {id}, which is not registered."
-            ));
-        }
-    }
-    if let Some([id, _]) = sorted.array_windows().find(|[a, b]| a == b) {
-        return invalid(format!("The assignment names broker {id} more than once."));
-    }
+    check_assignment(image, &[replicas.to_vec()], replicas.len())?;
     if !resize && replicas.len() != partition.replicas.len() {
         return Err((
             ErrorCode::InvalidReplicationFactor,
@@ -120,13 +104,16 @@ fn check(
             ),
         ));
     }
-    if sorted != {
-        let mut held = partition.replicas.clone();
-        held.sort_unstable();
-        held
-    } {
+    let mut sorted = replicas.to_vec();
+    let mut held = partition.replicas.clone();
+    sorted.sort_unstable();
+    held.sort_unstable();
+    if sorted != held {
         // Registered brokers that are not this one can only be left over from another node id.
-        return invalid("Partitions cannot be moved between brokers yet.".to_owned());
+        return Err((
+            ErrorCode::InvalidReplicaAssignment,
+            "Partitions cannot be moved between brokers yet.".to_owned(),
+        ));
     }
     Ok(())
 }
