@@ -1,7 +1,8 @@
 //! Classic groups that become groups of the consumer protocol, and back
 //! (`group.consumer.migration.policy`).
 //!
-//! Invariant: the members and what they have are the same before and after. What the log had of the
+//! Invariant: the members and what they have are the same before and after, and epochs go on from
+//! generations, as generations do from epochs. What the log had of the
 //! group is deleted in the same write in which the new form is written.
 
 use std::collections::BTreeMap;
@@ -44,7 +45,11 @@ pub(in crate::group) fn upgrade(
                 format!("Group {id} is being deleted."),
             ));
         }
-        GroupState::Empty => ConsumerGroup::new(id.clone()),
+        GroupState::Empty => {
+            let mut group = ConsumerGroup::new(id.clone());
+            group.epoch = classic.generation;
+            group
+        }
         _ => {
             check_upgrade(classic, joining, cx)?;
             let group = converted(classic, cx)?;
@@ -232,7 +237,9 @@ pub(in crate::group) fn take_back_empty(groups: &mut Groups, id: &Str, cx: &mut 
             replies: vec![],
         };
         let records = group.tombstones();
-        groups.remove(id);
+        let mut classic = ClassicGroup::new(id.clone(), cx.now);
+        classic.generation = group.epoch;
+        groups.insert(Group::Classic(classic));
         cx.persist(records, write);
     }
 }
