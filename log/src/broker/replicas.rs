@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::partition::Partition;
 use crate::config::{Settings, topic_config};
 use crate::controller::{AppliedImage, ConfigScope, TopicImage};
-use crate::storage::{LogConfig, LogManager, StorageError};
+use crate::storage::{LogConfig, LogManager, PartitionLog, StorageError};
 use crate::wire::ErrorCode;
 
 /// The topic of the metadata log, which is no topic of the metadata.
@@ -51,7 +51,7 @@ impl TopicReplicas {
 }
 
 /// What this broker holds, at one index of the metadata log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Registry {
     by_name: HashMap<Arc<str>, Arc<TopicReplicas>>,
     by_id: HashMap<Uuid, Arc<TopicReplicas>>,
@@ -168,6 +168,35 @@ impl Replicas {
         *self.registry.write() = Arc::new(new);
     }
 
+    /// A partition's log lies in another directory now. Who waits for the old one looks again.
+    pub(crate) fn moved(&self, topic: &str, index: i32, log: Arc<PartitionLog>) {
+        let _one_at_a_time = self.reconciling.lock();
+        let old = self.registry();
+        let Some(replicas) = old.topic(topic) else {
+            return;
+        };
+        let slot = usize::try_from(index).ok();
+        let Some(before) = slot.and_then(|at| replicas.partitions.get(at)?.clone()) else {
+            return;
+        };
+        if Arc::ptr_eq(&before.log, &log) {
+            return;
+        }
+        let epoch = before.leader_epoch();
+        let partition = Partition::new(Arc::clone(&before.topic), index, log, epoch);
+        let mut replicas = TopicReplicas::clone(replicas);
+        if let Some(at) = slot.and_then(|at| replicas.partitions.get_mut(at)) {
+            *at = Some(Arc::new(partition));
+        }
+        let replicas = Arc::new(replicas);
+        let mut new = Registry::clone(&old);
+        new.by_id.insert(replicas.image.id, Arc::clone(&replicas));
+        new.by_name
+            .insert(Arc::clone(&replicas.image.name), replicas);
+        *self.registry.write() = Arc::new(new);
+        before.set_deleted();
+    }
+
     fn delete(&self, topic: &TopicReplicas) {
         for partition in topic.partitions.iter().flatten() {
             partition.set_deleted();
@@ -239,7 +268,7 @@ impl Replicas {
         index: i32,
         config: &LogConfig,
         now: i64,
-    ) -> Result<Arc<crate::storage::PartitionLog>, StorageError> {
+    ) -> Result<Arc<PartitionLog>, StorageError> {
         let open = || {
             self.logs
                 .get_or_create(&topic.name, index, topic.id, config.clone(), now)

@@ -94,6 +94,40 @@ impl LogDir {
         })
     }
 
+    /// A directory that cannot be opened: offline from the start.
+    pub(crate) fn broken(path: &Path, error: &StorageError) -> Self {
+        let dir = Self {
+            path: path.to_path_buf(),
+            offline: OnceLock::new(),
+            lock: Mutex::new(None),
+            recovery_points: Mutex::default(),
+            log_starts: Mutex::default(),
+            cleaner_points: Mutex::default(),
+            committer: Mutex::new(None),
+            #[cfg(test)]
+            faults: Faults::default(),
+        };
+        dir.fail(error);
+        dir
+    }
+
+    /// A log comes from another directory, closed and with everything on disk.
+    pub(crate) fn adopt(
+        &self,
+        topic: &str,
+        partition: i32,
+        recovery_point: i64,
+        log_start: i64,
+    ) -> StorageResult<()> {
+        self.forget(topic, partition)?;
+        {
+            let mut held = self.recovery_points.lock();
+            held.insert((topic.to_owned(), partition), recovery_point);
+            write_offsets(&self.path.join(RECOVERY_POINT_CHECKPOINT), &held)?;
+        }
+        self.set_log_start(topic, partition, log_start)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use dashmap::DashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::checkpoint::OffsetMap;
 use super::cleaner::{Cleaner, CleanerConfig, Compaction};
 use super::config::LogConfig;
 use super::dir::LogDir;
+use super::directories::{FutureLog, finish_moves, placement};
 use super::error::{StorageError, StorageResult};
 use super::files::{
     CLEAN_SHUTDOWN, DELETE_DIR_SUFFIX, is_legal_topic, parse_partition_dir, remove_if_there,
@@ -107,6 +108,7 @@ pub struct LogManager {
     logs: DashMap<Key, Arc<PartitionLog>>,
     failed: Mutex<BTreeMap<Key, Arc<StorageError>>>,
     cleaner: Arc<Cleaner>,
+    pub(super) futures: Mutex<BTreeMap<Key, Arc<FutureLog>>>,
     /// One creates or deletes at a time.
     changing: Mutex<()>,
     closed: AtomicBool,
@@ -127,20 +129,30 @@ impl LogManager {
     pub fn open(config: LogManagerConfig, now: i64) -> StorageResult<Self> {
         let mut dirs = Vec::with_capacity(config.dirs.len());
         for path in &config.dirs {
-            dirs.push(Arc::new(LogDir::open(path)?));
+            dirs.push(Arc::new(match LogDir::open(path) {
+                Ok(dir) => dir,
+                // Of several, one may be broken; not the first, which has the metadata.
+                Err(error) if !dirs.is_empty() && !matches!(error, StorageError::InUse { .. }) => {
+                    LogDir::broken(path, &error)
+                }
+                Err(error) => return Err(error),
+            }));
         }
         let cluster_id = claim(&dirs, &config)?;
+        finish_moves(&dirs)?;
         let mut found = Vec::new();
-        for dir in &dirs {
+        for dir in dirs.iter().filter(|dir| dir.check().is_ok()) {
             find_logs(dir, &config, &mut found)?;
         }
+        let failed = missing_logs(&dirs, &mut found);
         let manager = Self {
             cleaner: Arc::new(Cleaner::new(config.cleaner.clone())),
             config,
             cluster_id,
             dirs,
             logs: DashMap::new(),
-            failed: Mutex::new(BTreeMap::new()),
+            failed: Mutex::new(failed),
+            futures: Mutex::default(),
             changing: Mutex::new(()),
             closed: AtomicBool::new(false),
             last_retention: AtomicI64::new(now),
@@ -164,7 +176,33 @@ impl LogManager {
                 });
             }
         });
+        manager.save_placement();
         Ok(manager)
+    }
+
+    pub(super) fn dirs(&self) -> &[Arc<LogDir>] {
+        &self.dirs
+    }
+
+    pub(super) fn lock_changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock()
+    }
+
+    /// A log was moved: this is it now.
+    pub(super) fn replace_log(&self, key: &Key, log: &Arc<PartitionLog>) {
+        self.logs.insert(key.clone(), Arc::clone(log));
+    }
+
+    /// The partitions in directories that are offline, and which.
+    pub(super) fn placed_offline(&self) -> BTreeMap<String, String> {
+        let failed = self.failed.lock();
+        let offline = failed.iter().filter_map(|(key, error)| match &**error {
+            StorageError::Offline { path, .. } => {
+                Some((format!("{}-{}", key.0, key.1), path.display().to_string()))
+            }
+            _ => None,
+        });
+        offline.collect()
     }
 
     fn open_log(&self, dir: &Arc<LogDir>, open: OpenLog, now: i64) {
@@ -252,6 +290,7 @@ impl LogManager {
         let log = PartitionLog::open(dir, open, now)?;
         self.logs
             .insert((topic.to_owned(), partition), Arc::clone(&log));
+        self.save_placement();
         Ok(log)
     }
 
@@ -385,7 +424,8 @@ impl LogManager {
     /// Writes the recovery points and log start offsets.
     pub fn checkpoint(&self) -> StorageResult<()> {
         let mut result = Ok(());
-        for dir in &self.dirs {
+        // One that is offline has told so.
+        for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
             let (mut recovery, mut starts) = (OffsetMap::new(), OffsetMap::new());
             for log in self.logs.iter().filter(|log| Arc::ptr_eq(log.dir(), dir)) {
                 recovery.insert(log.key().clone(), log.flushed_offset());
@@ -429,14 +469,19 @@ impl LogManager {
             }
         });
         let mut result = errors.into_inner().into_iter().next().map_or(Ok(()), Err);
-        result = result.and_then(|()| self.checkpoint());
-        if result.is_ok() {
-            for dir in &self.dirs {
+        let written = self.checkpoint();
+        // An offline directory says nothing about the others.
+        let others = |result: &StorageResult<()>| {
+            matches!(result, Ok(()) | Err(StorageError::Offline { .. }))
+        };
+        if others(&result) && others(&written) {
+            for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
                 let marker = dir.path().join(CLEAN_SHUTDOWN);
                 let text = b"{\"version\":0,\"brokerEpoch\":-1}";
                 result = result.and(write_atomically(&marker, text, true));
             }
         }
+        result = result.and(written);
         self.dirs.iter().for_each(|dir| dir.unlock());
         result
     }
@@ -455,7 +500,8 @@ impl Drop for LogManager {
 /// Checks that the folders are this node's; marks new ones. Returns the cluster's id.
 fn claim(dirs: &[Arc<LogDir>], config: &LogManagerConfig) -> StorageResult<String> {
     let mut found = Vec::with_capacity(dirs.len());
-    for dir in dirs {
+    let dirs: Vec<_> = dirs.iter().filter(|dir| dir.check().is_ok()).collect();
+    for dir in &dirs {
         found.push(MetaProperties::read(dir.path())?);
     }
     let known = found
@@ -468,7 +514,7 @@ fn claim(dirs: &[Arc<LogDir>], config: &LogManagerConfig) -> StorageResult<Strin
         .clone()
         .or(known)
         .unwrap_or_else(|| uuid_to_text(Uuid::new_v4()));
-    for (dir, meta) in dirs.iter().zip(found) {
+    for (dir, meta) in dirs.into_iter().zip(found) {
         match meta {
             Some(meta) if meta.cluster_id == cluster_id && meta.node_id == config.node_id => {}
             Some(meta) => {
@@ -527,7 +573,43 @@ fn find_logs(
     Ok(())
 }
 
-fn folders(path: &Path) -> StorageResult<Vec<(String, PathBuf)>> {
+/// What is known to lie in directories that are offline, and logs that lie in two places: none of
+/// those may be made anew as an empty one.
+fn missing_logs(
+    dirs: &[Arc<LogDir>],
+    found: &mut Vec<FoundLog>,
+) -> BTreeMap<Key, Arc<StorageError>> {
+    let mut failed = BTreeMap::new();
+    if let Some(first) = dirs.first() {
+        for (name, path) in placement(first.path()) {
+            let offline = dirs
+                .iter()
+                .find(|dir| dir.path() == path)
+                .and_then(|dir| dir.check().err());
+            if let (Some(error), Some((topic, partition))) = (offline, parse_partition_dir(&name)) {
+                failed.insert((topic.to_owned(), partition), Arc::new(error));
+            }
+        }
+    }
+    let key = |log: &FoundLog| (log.open.topic.clone(), log.open.partition);
+    let mut seen = BTreeMap::<Key, PathBuf>::new();
+    for log in found.iter() {
+        if let Some(other) = seen.insert(key(log), log.open.folder.clone()) {
+            let error = StorageError::BadFile {
+                path: log.open.folder.clone(),
+                reason: format!(
+                    "{} is the same partition: remove one of them",
+                    other.display()
+                ),
+            };
+            failed.insert(key(log), Arc::new(error));
+        }
+    }
+    found.retain(|log| !failed.contains_key(&key(log)));
+    failed
+}
+
+pub(super) fn folders(path: &Path) -> StorageResult<Vec<(String, PathBuf)>> {
     let error = |e| StorageError::io("list", path, e);
     let mut folders = Vec::new();
     for entry in fs::read_dir(path).map_err(error)? {

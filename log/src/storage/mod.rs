@@ -36,6 +36,7 @@ mod checkpoint;
 mod cleaner;
 mod config;
 mod dir;
+mod directories;
 mod epochs;
 mod error;
 mod files;
@@ -62,6 +63,7 @@ pub(crate) mod simulated {
 
 pub use cleaner::{CleanerConfig, Compaction, CompactionStats};
 pub use config::{LogConfig, LogConfigError};
+pub use directories::{LogDirEntry, LogDirStatus, MoveError};
 pub use error::{AppendError, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};
 pub use marker::{Marker, TxnOutcome};

@@ -3,6 +3,7 @@
 pub(super) mod add_offsets_to_txn;
 pub(super) mod add_partitions_to_txn;
 pub(super) mod alter_configs;
+pub(super) mod alter_replica_log_dirs;
 pub(super) mod api_versions;
 pub(super) mod client_quotas;
 pub(super) mod create_partitions;
@@ -11,6 +12,7 @@ pub(super) mod delete_records;
 pub(super) mod delete_topics;
 pub(super) mod describe_cluster;
 pub(super) mod describe_configs;
+pub(super) mod describe_log_dirs;
 pub(super) mod describe_producers;
 pub(super) mod describe_quorum;
 pub(super) mod describe_topic_partitions;
@@ -97,6 +99,8 @@ handlers! {
     Request::DescribeTransactions(r) => describe_transactions::handle(core, r).into(),
     Request::ListTransactions(r) => list_transactions::handle(core, r).into(),
     Request::DescribeConfigs(r) => describe_configs::handle(core, &r).into(),
+    Request::AlterReplicaLogDirs(r) => alter_replica_log_dirs::handle(core, r).into(),
+    Request::DescribeLogDirs(r) => describe_log_dirs::handle(core, r).await.into(),
     Request::CreatePartitions(r) => create_partitions::handle(core, r).await.into(),
     Request::IncrementalAlterConfigs(r) => incremental_alter_configs::handle(core, r).await.into(),
     Request::DescribeProducers(r) => describe_producers::handle(core, r).into(),
