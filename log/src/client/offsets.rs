@@ -104,21 +104,20 @@ async fn round(
         }
     }
     let asked = by_leader.iter().map(|(leader, partitions)| async move {
-        let max_timestamp = partitions
-            .iter()
-            .any(|(_, spec, _)| *spec == OffsetSpec::MaxTimestamp);
+        let specs = partitions.iter().map(|(_, spec, _)| spec.least_version());
+        let mut least = specs.max().unwrap_or(1);
+        if isolation == IsolationLevel::ReadCommitted {
+            least = least.max(2);
+        }
         let request = request(partitions, isolation, core);
-        let mut call = Call::new(
+        let call = Call::new(
             Destination::Broker(*leader),
             request.into_request(),
             core.config.request_timeout_ms,
         );
-        if max_timestamp {
-            call = call.at_least(7);
-        } else if isolation == IsolationLevel::ReadCommitted {
-            call = call.at_least(2);
-        }
-        let response = core.exchange::<ListOffsetsRequest>(call).await;
+        let response = core
+            .exchange::<ListOffsetsRequest>(call.at_least(least))
+            .await;
         partitions
             .iter()
             .map(|(partition, _, _)| {

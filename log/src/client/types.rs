@@ -81,6 +81,13 @@ pub enum OffsetSpec {
     Timestamp(i64),
     /// The record with the highest timestamp.
     MaxTimestamp,
+    /// The first offset that lies on the leader's own disk, where older ones have gone to
+    /// remote storage.
+    EarliestLocal,
+    /// The last offset that has gone to remote storage.
+    LatestTiered,
+    /// The first offset that has still to go to remote storage.
+    EarliestPendingUpload,
 }
 
 impl OffsetSpec {
@@ -89,7 +96,21 @@ impl OffsetSpec {
             OffsetSpec::Latest => -1,
             OffsetSpec::Earliest => -2,
             OffsetSpec::MaxTimestamp => -3,
+            OffsetSpec::EarliestLocal => -4,
+            OffsetSpec::LatestTiered => -5,
+            OffsetSpec::EarliestPendingUpload => -6,
             OffsetSpec::Timestamp(t) => t,
+        }
+    }
+
+    /// The first version of ListOffsets that knows it.
+    pub(crate) fn least_version(self) -> i16 {
+        match self {
+            OffsetSpec::Latest | OffsetSpec::Earliest | OffsetSpec::Timestamp(_) => 1,
+            OffsetSpec::MaxTimestamp => 7,
+            OffsetSpec::EarliestLocal => 8,
+            OffsetSpec::LatestTiered => 9,
+            OffsetSpec::EarliestPendingUpload => 11,
         }
     }
 }

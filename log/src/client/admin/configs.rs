@@ -126,7 +126,7 @@ impl Admin {
                 format!("change the configuration of {resource}"),
                 r.error_message,
             ),
-            None => only(Each::new(), "IncrementalAlterConfigs"),
+            None => only(Each::<(), String>::new(), "IncrementalAlterConfigs"),
         }
     }
 

@@ -1,21 +1,43 @@
-//! Administration: topics, configurations, groups, offsets, records.
+//! Administration: topics, configurations, groups, offsets, records, transactions, quotas,
+//! log directories, the cluster. Names are those of Kafka's `Admin`.
 //!
 //! Calls that name several things answer for each of them: the outer error means that
 //! nothing is known, the inner one that this thing was refused. Calls for one thing
 //! (`create_topic`, `delete_topic`, …) have one error.
 
+mod by_topic;
+mod cluster;
 mod configs;
+mod group_offsets;
 mod groups;
+mod log_dirs;
+mod partitions;
+mod quotas;
 mod topics;
+mod transactions;
 mod types;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use cluster::{
+    ClusterDescription, FeatureMetadata, FeatureUpdate, QuorumInfo, QuorumReplica,
+    RaftVoterEndpoint, UpgradeType,
+};
 pub use configs::DescribeConfigsOptions;
+pub use groups::{
+    GroupDescription, GroupListing, ListGroupsOptions, MemberDescription, MembersToRemove,
+};
+pub use log_dirs::{LogDirDescription, ReplicaInfo, TopicPartitionReplica};
+pub use partitions::{ElectionType, PartitionReassignment};
+pub use quotas::{ClientQuotaAlteration, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch};
+pub use topics::{PartitionDescription, TopicDescription};
+pub use transactions::{
+    AbortTransaction, ListTransactionsOptions, ProducerIdAndEpoch, ProducerState,
+    TransactionDescription, TransactionListing,
+};
 pub use types::{
-    AlterConfig, ClusterDescription, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic,
-    GroupDescription, GroupListing, MemberDescription, NewTopic, TopicListing,
+    AlterConfig, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic, NewTopic, TopicListing,
 };
 
 use super::core::Core;
@@ -50,13 +72,18 @@ impl Admin {
     }
 }
 
+/// The error of an answer that lacks what was asked for.
+fn empty(what: &str) -> ClientError {
+    ClientError::Protocol {
+        what: what.to_owned(),
+        reason: "it is empty".to_owned(),
+    }
+}
+
 /// The one answer out of many.
-fn only<T>(answers: Each<T>, what: &str) -> Result<T, ClientError> {
+fn only<T, K>(answers: Each<T, K>, what: &str) -> Result<T, ClientError> {
     match answers.into_values().next() {
         Some(answer) => answer,
-        None => Err(ClientError::Protocol {
-            what: what.to_owned(),
-            reason: "it is empty".to_owned(),
-        }),
+        None => Err(empty(what)),
     }
 }

@@ -3,16 +3,55 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Admin, ClusterDescription, CreatedTopic, Each, NewTopic, TopicListing, only};
+use uuid::Uuid;
+
+use super::by_topic::by_topic;
+use super::{Admin, CreatedTopic, Each, NewTopic, TopicListing, only};
 use crate::client::core::{millis, response_of};
 use crate::client::transport::{Call, Destination};
 use crate::client::{ClientError, TopicInfo, TopicPartition};
 use crate::wire::messages::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
-    CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition, DeleteRecordsRequest,
-    DeleteRecordsTopic, DeleteTopicsRequest,
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsAssignment,
+    CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition,
+    DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest,
+    DescribeTopicPartitionsRequest, RequestCursor, TopicRequest,
 };
 use crate::wire::{ErrorCode, Str};
+
+/// A topic with its partitions, as [`Admin::describe_topics_paged`] tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: Uuid,
+    /// Whether it is one of the brokers' own.
+    pub internal: bool,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// A partition with its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// The partition's number.
+    pub partition: i32,
+    /// The leader; `None` while there is none.
+    pub leader: Option<i32>,
+    /// The leader's epoch.
+    pub leader_epoch: i32,
+    /// The brokers with a replica.
+    pub replicas: Vec<i32>,
+    /// The replicas in sync.
+    pub isr: Vec<i32>,
+    /// The replicas whose broker is down.
+    pub offline_replicas: Vec<i32>,
+    /// Replicas that are not in sync but have everything, so that they may lead; `None` if
+    /// the brokers do not keep them.
+    pub elr: Option<Vec<i32>>,
+    /// Replicas that had everything when they were last seen.
+    pub last_known_elr: Option<Vec<i32>>,
+}
 
 impl Admin {
     /// Creates topics. One that exists is `TopicAlreadyExists`.
@@ -20,8 +59,25 @@ impl Admin {
         &self,
         topics: Vec<NewTopic>,
     ) -> Result<Each<CreatedTopic>, ClientError> {
+        self.send_topics(topics, false).await
+    }
+
+    /// Says what [`create_topics`](Self::create_topics) would do, without doing it.
+    pub async fn validate_topics(
+        &self,
+        topics: Vec<NewTopic>,
+    ) -> Result<Each<CreatedTopic>, ClientError> {
+        self.send_topics(topics, true).await
+    }
+
+    async fn send_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Result<Each<CreatedTopic>, ClientError> {
         let request = CreateTopicsRequest {
             topics: topics.iter().map(creatable).collect(),
+            validate_only,
             timeout_ms: millis(self.core.config.request_timeout_ms),
             ..CreateTopicsRequest::default()
         };
@@ -83,6 +139,37 @@ impl Admin {
             .collect())
     }
 
+    /// Deletes topics by their ids, so that a new topic of the same name is not meant.
+    pub async fn delete_topics_by_id(&self, ids: &[Uuid]) -> Result<Each<(), Uuid>, ClientError> {
+        let request = DeleteTopicsRequest {
+            topics: ids
+                .iter()
+                .map(|id| DeleteTopicState {
+                    name: None,
+                    topic_id: *id,
+                    ..DeleteTopicState::default()
+                })
+                .collect(),
+            timeout_ms: millis(self.core.config.request_timeout_ms),
+            ..DeleteTopicsRequest::default()
+        };
+        let timeout = self.core.config.request_timeout_ms;
+        let response = self
+            .controller_call(|destination| {
+                Call::new(destination, request.clone(), timeout).at_least(6)
+            })
+            .await
+            .and_then(response_of::<DeleteTopicsRequest>)?;
+        Ok(response
+            .responses
+            .into_iter()
+            .map(|t| {
+                let what = format!("delete the topic with id {}", t.topic_id);
+                (t.topic_id, check(t.error_code, what, t.error_message))
+            })
+            .collect())
+    }
+
     /// Deletes one topic.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), ClientError> {
         only(self.delete_topics(&[topic]).await?, "DeleteTopics")
@@ -135,17 +222,116 @@ impl Admin {
             .collect())
     }
 
+    /// Topics with their partitions, asked for page by page (`partitions` in each), so that
+    /// a large one is no large answer; with the eligible leader replicas. Needs Kafka 3.8 or
+    /// newer. Unlike [`describe_topics`](Self::describe_topics) it leaves what the client
+    /// knows as it is.
+    pub async fn describe_topics_paged<T: AsRef<str>>(
+        &self,
+        topics: &[T],
+        partitions: i32,
+    ) -> Result<Each<TopicDescription>, ClientError> {
+        let mut names: Vec<Str> = topics.iter().map(|t| Str::from(t.as_ref())).collect();
+        names.sort();
+        names.dedup();
+        let core = &self.core;
+        let mut results: Each<TopicDescription> = Each::new();
+        let mut cursor: Option<RequestCursor> = None;
+        loop {
+            let from = cursor.as_ref().map(|c| c.topic_name.clone());
+            let request = DescribeTopicPartitionsRequest {
+                topics: names
+                    .iter()
+                    .filter(|name| from.as_ref().is_none_or(|from| *name >= from))
+                    .map(|name| TopicRequest {
+                        name: name.clone(),
+                        ..TopicRequest::default()
+                    })
+                    .collect(),
+                response_partition_limit: partitions,
+                cursor: cursor.take(),
+                ..DescribeTopicPartitionsRequest::default()
+            };
+            let response = core
+                .retry(core.deadline(), || {
+                    core.ask(Destination::Any, request.clone())
+                })
+                .await?;
+            for topic in response.topics {
+                let name = topic.name.as_deref().unwrap_or_default().to_owned();
+                let what = format!("describe topic {name}");
+                if let Err(error) = check(topic.error_code, what, None::<Str>) {
+                    results.insert(name, Err(error));
+                    continue;
+                }
+                let described = results.entry(name.clone()).or_insert_with(|| {
+                    Ok(TopicDescription {
+                        name,
+                        id: topic.topic_id,
+                        internal: topic.is_internal,
+                        partitions: Vec::new(),
+                    })
+                });
+                if let Ok(described) = described {
+                    described
+                        .partitions
+                        .extend(topic.partitions.into_iter().map(|p| PartitionDescription {
+                            partition: p.partition_index,
+                            leader: Some(p.leader_id).filter(|id| *id >= 0),
+                            leader_epoch: p.leader_epoch,
+                            replicas: p.replica_nodes,
+                            isr: p.isr_nodes,
+                            offline_replicas: p.offline_replicas,
+                            elr: p.eligible_leader_replicas,
+                            last_known_elr: p.last_known_elr,
+                        }));
+                }
+            }
+            match response.next_cursor {
+                Some(next) => {
+                    cursor = Some(RequestCursor {
+                        topic_name: next.topic_name,
+                        partition_index: next.partition_index,
+                        ..RequestCursor::default()
+                    });
+                }
+                None => return Ok(results),
+            }
+        }
+    }
+
     /// Makes the topic have so many partitions in all. It cannot have fewer than before.
     /// Keys may then go to other partitions than before.
     pub async fn create_partitions(&self, topic: &str, total: i32) -> Result<(), ClientError> {
+        self.create_partitions_with(topic, total, None, false).await
+    }
+
+    /// As [`create_partitions`](Self::create_partitions), with the brokers of each new
+    /// partition's replicas, or only to see whether it could be done.
+    pub async fn create_partitions_with(
+        &self,
+        topic: &str,
+        total: i32,
+        assignments: Option<&[Vec<i32>]>,
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
         let request = CreatePartitionsRequest {
             topics: vec![CreatePartitionsTopic {
                 name: Str::from(topic),
                 count: total,
-                assignments: None,
+                assignments: assignments.map(|brokers| {
+                    brokers
+                        .iter()
+                        .map(|brokers| CreatePartitionsAssignment {
+                            broker_ids: brokers.clone(),
+                            ..CreatePartitionsAssignment::default()
+                        })
+                        .collect()
+                }),
                 ..CreatePartitionsTopic::default()
             }],
             timeout_ms: millis(self.core.config.request_timeout_ms),
+            validate_only,
             ..CreatePartitionsRequest::default()
         };
         let response = self.ask_controller(request).await?;
@@ -169,80 +355,37 @@ impl Admin {
         &self,
         before: BTreeMap<TopicPartition, i64>,
     ) -> Result<Each<i64, TopicPartition>, ClientError> {
-        let core = &self.core;
-        let deadline = core.deadline();
-        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i64)>> = BTreeMap::new();
-        let mut results = BTreeMap::new();
-        for (partition, offset) in before {
-            let info = core.topic(&partition.topic, false, deadline).await?;
-            let leader = info.partition(partition.partition).map(|p| p.leader);
-            match leader {
-                Some(Some(leader)) => by_leader
-                    .entry(leader)
-                    .or_default()
-                    .push((partition, offset)),
-                Some(None) => {
-                    let what = format!("delete records of {partition}");
-                    let error = ClientError::broker(ErrorCode::LeaderNotAvailable, what);
-                    results.insert(partition, Err(error));
-                }
-                None => {
-                    let error = ClientError::NoSuchPartition {
-                        partition: partition.clone(),
-                        partitions: info.partition_count(),
-                    };
-                    results.insert(partition, Err(error));
-                }
-            }
-        }
-        for (leader, partitions) in by_leader {
+        let ask = |leader: i32, share: BTreeMap<TopicPartition, i64>| async move {
             let request = DeleteRecordsRequest {
-                topics: partitions
-                    .chunk_by(|a, b| a.0.topic == b.0.topic)
-                    .filter_map(|chunk| {
-                        Some(DeleteRecordsTopic {
-                            name: Str::from(&*chunk.first()?.0.topic),
-                            partitions: chunk
-                                .iter()
-                                .map(|(p, offset)| DeleteRecordsPartition {
-                                    partition_index: p.partition,
-                                    offset: *offset,
-                                    ..DeleteRecordsPartition::default()
-                                })
-                                .collect(),
-                            ..DeleteRecordsTopic::default()
-                        })
-                    })
-                    .collect(),
-                timeout_ms: millis(core.config.request_timeout_ms),
+                topics: by_topic(
+                    &share,
+                    |partition_index, offset| DeleteRecordsPartition {
+                        partition_index,
+                        offset: *offset,
+                        ..DeleteRecordsPartition::default()
+                    },
+                    |name, partitions| DeleteRecordsTopic {
+                        name,
+                        partitions,
+                        ..DeleteRecordsTopic::default()
+                    },
+                ),
+                timeout_ms: millis(self.core.config.request_timeout_ms),
                 ..DeleteRecordsRequest::default()
             };
-            let response = core
-                .retry(deadline, || {
-                    core.ask(Destination::Broker(leader), request.clone())
-                })
-                .await?;
+            let response = self.core.ask(Destination::Broker(leader), request).await?;
+            let mut answers = Each::new();
             for topic in response.topics {
                 for p in topic.partitions {
                     let partition = TopicPartition::new(&*topic.name, p.partition_index);
                     let what = format!("delete records of {partition}");
-                    let result = check(p.error_code, what, None::<Str>).map(|()| p.low_watermark);
-                    results.insert(partition, result);
+                    let answer = check(p.error_code, what, None::<Str>);
+                    answers.insert(partition, answer.map(|()| p.low_watermark));
                 }
             }
-        }
-        Ok(results)
-    }
-
-    /// The brokers and the controller.
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
-        self.all_brokers().await?;
-        let cluster = self.core.metadata.snapshot();
-        Ok(ClusterDescription {
-            cluster_id: cluster.cluster_id.clone().unwrap_or_default(),
-            controller: cluster.controller,
-            nodes: cluster.nodes.values().cloned().collect(),
-        })
+            Ok(answers)
+        };
+        Ok(self.ask_leaders("delete records of", before, ask).await)
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::client::transport::Destination;
-use crate::client::{Node, TopicPartition};
 
 /// A topic to create.
 ///
@@ -211,58 +210,4 @@ pub enum AlterConfig {
     Append(String, String),
     /// Takes elements out of a list.
     Subtract(String, String),
-}
-
-/// A group of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupListing {
-    /// `group.id`.
-    pub group_id: String,
-    /// `consumer` for groups of consumers.
-    pub protocol_type: String,
-    /// `Stable`, `Empty`, …; empty if the broker does not tell.
-    pub state: String,
-}
-
-/// A group and its members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupDescription {
-    /// `group.id`.
-    pub group_id: String,
-    /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance` or `Dead`.
-    pub state: String,
-    /// `consumer` for groups of consumers.
-    pub protocol_type: String,
-    /// The assignor in use.
-    pub assignor: String,
-    /// The broker that coordinates the group.
-    pub coordinator: i32,
-    /// The members.
-    pub members: Vec<MemberDescription>,
-}
-
-/// One member of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberDescription {
-    /// The id that the coordinator gave it.
-    pub member_id: String,
-    /// `group.instance.id` of a static member.
-    pub group_instance_id: Option<String>,
-    /// `client.id`.
-    pub client_id: String,
-    /// Where it comes from.
-    pub host: String,
-    /// What it reads.
-    pub partitions: Vec<TopicPartition>,
-}
-
-/// The brokers and who leads them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterDescription {
-    /// The cluster's id.
-    pub cluster_id: String,
-    /// The controller, if there is one.
-    pub controller: Option<i32>,
-    /// The brokers.
-    pub nodes: Vec<Node>,
 }

@@ -35,7 +35,7 @@ pub use assignor::{
 };
 pub use config::{AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel};
 pub(crate) use coordinator::GroupCoordinator;
-pub(crate) use protocol::assigned_partitions;
+pub(crate) use protocol::{assigned_partitions, subscribed_topics};
 pub use records::{ConsumerRecord, PartitionRecords, RecordIter};
 
 use fetcher::{Fetcher, METADATA_PAUSE};

@@ -71,6 +71,11 @@ pub(crate) fn assigned_partitions(bytes: Bytes) -> Result<Vec<TopicPartition>, W
     decode_assignment(bytes).map(|a| a.partitions)
 }
 
+/// What a member wants to read, for describing its group.
+pub(crate) fn subscribed_topics(bytes: Bytes) -> Result<Vec<String>, WireError> {
+    decode_subscription(bytes).map(|member| member.topics)
+}
+
 fn by_topic(partitions: &[TopicPartition]) -> Vec<ConsumerProtocolTopicPartition> {
     let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
     sorted.sort();
