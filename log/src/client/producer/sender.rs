@@ -134,9 +134,7 @@ impl Sender {
             let now = Instant::now();
             let mut next = after(Duration::from_secs(3600));
             self.expire(now, &mut next);
-            if let Some(error) = self.dropping() {
-                self.fail_everything(&error);
-            }
+            self.sweep();
             while self.send_ready(now, &mut next) {}
             self.start_errands(now, &mut next);
             let stopped = *self.stopped.borrow();
@@ -169,10 +167,11 @@ impl Sender {
         self.core.transport.close_lane(self.lane);
     }
 
-    /// Why nothing that waits shall be sent, if so: its transaction will not commit.
-    fn dropping(&self) -> Option<ClientError> {
-        let transactions = self.transactions.as_ref()?;
-        transactions.with(|machine| machine.dropping())
+    /// Drops what waits, if its transaction will not commit.
+    fn sweep(&mut self) {
+        if let Some(transactions) = self.transactions.clone() {
+            transactions.sweep(|error| self.fail_everything(error));
+        }
     }
 
     fn is_idle(&self) -> bool {

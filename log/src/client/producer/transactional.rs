@@ -64,10 +64,9 @@ impl Producer {
     /// Begins a transaction. Nothing is asked of a broker.
     pub fn begin_transaction(&self) -> Result<(), ClientError> {
         let transactions = self.transactions("begin_transaction")?;
-        transactions.with(Machine::begin)?;
         // What failed before was told, or belongs to a transaction that was aborted.
         let _ = self.inner.accumulator.take_failures();
-        Ok(())
+        transactions.begin()
     }
 
     /// Commits `offsets` for a group as part of the transaction. `group` comes from

@@ -58,6 +58,9 @@ pub(super) struct Transactions {
     added: Notify,
     /// One call at a time.
     pub(super) operation: tokio::sync::Mutex<()>,
+    /// Held while what a transaction leaves behind is dropped, so that the next one does not
+    /// begin meanwhile and lose its records.
+    sweeping: Mutex<()>,
 }
 
 impl Transactions {
@@ -72,6 +75,7 @@ impl Transactions {
             open: AtomicBool::new(false),
             added: Notify::new(),
             operation: tokio::sync::Mutex::new(()),
+            sweeping: Mutex::new(()),
             timeout: config.transaction_timeout_ms,
             version1: config.transaction_version == Some(1),
             core,
@@ -90,6 +94,20 @@ impl Transactions {
         let open = matches!(machine.phase(), Phase::InTransaction);
         self.open.store(open, Ordering::Release);
         result
+    }
+
+    /// Begins a transaction.
+    pub(super) fn begin(&self) -> Result<(), ClientError> {
+        let _swept = self.sweeping.lock();
+        self.with(Machine::begin)
+    }
+
+    /// Lets `sweep` drop what waits, if it shall not be sent, and tells it why.
+    pub(super) fn sweep(&self, sweep: impl FnOnce(&ClientError)) {
+        let _sweeping = self.sweeping.lock();
+        if let Some(why) = self.with(|machine| machine.dropping()) {
+            sweep(&why);
+        }
     }
 
     /// Refuses a record outside of a transaction; costs one load inside of one.
