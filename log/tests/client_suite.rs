@@ -5,10 +5,14 @@
 mod admin;
 #[path = "client_suite/groups.rs"]
 mod groups;
+#[path = "client_suite/modern.rs"]
+mod modern;
 #[path = "client_suite/records.rs"]
 mod records;
 #[path = "client_suite/support.rs"]
 mod support;
+#[path = "client_suite/transactions.rs"]
+mod transactions;
 
 /// Makes a test of each function, once in process and once over TCP.
 macro_rules! suite {
@@ -53,7 +57,28 @@ suite! {
     groups::who_stays_away_loses_its_partitions_and_may_come_back,
     groups::a_group_survives_a_restart_of_the_broker,
     groups::a_static_member_is_back_at_once_after_a_restart_of_everything,
+    modern::members_move_one_by_one,
+    modern::a_pattern_takes_in_topics_that_come_later,
+    modern::a_static_member_comes_back_to_what_it_had,
+    modern::the_coordinator_assigns_as_the_member_asks,
+    modern::who_stays_away_loses_everything_and_comes_back,
+    modern::a_classic_member_may_subscribe_to_a_pattern,
     admin::topics_live_and_die,
     admin::configurations_are_told_and_changed,
     admin::groups_are_listed_described_and_deleted,
+    admin::groups_of_both_protocols_have_one_view,
+    admin::topics_are_described_page_by_page_and_deleted_by_id,
+    admin::the_cluster_its_quorum_and_features_are_described,
+    admin::quotas_are_told_and_changed,
+    admin::leaders_and_reassignments_are_asked_for,
+    admin::transactions_are_listed_described_and_fenced,
+    admin::a_hanging_transaction_is_aborted,
+    transactions::committed_is_seen_and_aborted_is_not,
+    transactions::an_open_transaction_holds_committed_readers_back,
+    transactions::a_second_producer_fences_the_first,
+    transactions::calls_that_do_not_fit_are_refused,
+    transactions::a_failed_record_makes_the_transaction_abort,
+    transactions::many_batches_in_many_transactions,
+    transactions::offsets_commit_with_the_transaction,
+    transactions::a_copy_is_exact_whatever_crashes,
 }

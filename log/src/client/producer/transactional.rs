@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::transaction::{Machine, Transactions};
@@ -147,7 +146,6 @@ impl Producer {
     async fn settle(&self) {
         let accumulator = &self.inner.accumulator;
         let _flushing = Counted::new(&accumulator.flushing);
-        accumulator.flushing.load(Ordering::Acquire);
         accumulator.wake.notify_one();
         for result in accumulator.incomplete() {
             result.done().await;
