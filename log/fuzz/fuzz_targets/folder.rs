@@ -1,0 +1,5 @@
+//! See `targets::folder`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| thalweg_log_fuzz::targets::folder(data));

@@ -1,0 +1,3 @@
+//! What the fuzz targets of the log share.
+
+pub mod targets;
