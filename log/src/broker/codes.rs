@@ -1,6 +1,7 @@
 //! What an error inside the broker is called on the wire.
 
 use crate::controller::{QuorumError, Refusal};
+use crate::record::RecordError;
 use crate::storage::{AppendError, LogConfigError, StorageError};
 use crate::wire::ErrorCode;
 
@@ -19,11 +20,11 @@ pub(crate) fn storage(error: &StorageError) -> ErrorCode {
 /// The code of a refused append.
 pub(crate) fn append(error: &AppendError) -> ErrorCode {
     match error {
-        AppendError::Record(_) => ErrorCode::CorruptMessage,
-        AppendError::InvalidRecord(_) => ErrorCode::InvalidRecord,
+        AppendError::Record(e) => record(e),
+        AppendError::InvalidRecord(_) | AppendError::InvalidRecords(_) => ErrorCode::InvalidRecord,
         AppendError::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
-        AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        AppendError::InvalidTimestamps(_) => ErrorCode::InvalidTimestamp,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::TransactionNotVerified { .. } | AppendError::TransactionOngoing { .. } => {
@@ -32,6 +33,16 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
         AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         AppendError::Storage(e) => storage(e),
+        _ => ErrorCode::InvalidRecord,
+    }
+}
+
+/// The code of bytes that are no good record batch: what may have happened on the way is told apart
+/// from what the producer did.
+fn record(error: &RecordError) -> ErrorCode {
+    match error {
+        RecordError::Crc { .. } | RecordError::Invalid { .. } => ErrorCode::CorruptMessage,
+        RecordError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
         _ => ErrorCode::InvalidRecord,
     }
 }

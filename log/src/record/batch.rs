@@ -112,13 +112,22 @@ impl RecordBatch {
 
     /// The same records under another codec.
     pub fn recompressed(&self, codec: Compression) -> Result<Self, RecordError> {
+        self.recompressed_at(codec, None)
+    }
+
+    /// The same records under another codec, which tries so hard.
+    pub fn recompressed_at(
+        &self,
+        codec: Compression,
+        level: Option<i32>,
+    ) -> Result<Self, RecordError> {
         let plain = match self.header.compression() {
             Compression::None => self.bytes.slice(BATCH_HEADER_SIZE..),
             from => from.decompress(self.payload(), DEFAULT_DECOMPRESSED_LIMIT)?,
         };
         let mut bytes = BytesMut::with_capacity(self.bytes.len());
         bytes.put_bytes(0, BATCH_HEADER_SIZE);
-        let mut bytes = codec.compress(&plain, None, bytes)?;
+        let mut bytes = codec.compress(&plain, level, bytes)?;
         let mut header = self.header;
         header.set_compression(codec);
         header.batch_length =

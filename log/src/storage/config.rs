@@ -236,6 +236,17 @@ impl LogConfig {
         Ok(())
     }
 
+    /// How hard a codec tries where batches are compressed anew; `None` leaves it to the codec.
+    pub fn codec_level(&self, codec: Compression) -> Option<i32> {
+        let level = match codec {
+            Compression::Gzip => self.compression_gzip_level,
+            Compression::Lz4 => self.compression_lz4_level,
+            Compression::Zstd => self.compression_zstd_level,
+            Compression::None | Compression::Snappy => return None,
+        };
+        (codec == Compression::Zstd || level >= 0).then_some(level)
+    }
+
     /// The codec that batches are stored with; `None` keeps the producer's.
     pub fn codec(&self) -> Option<Compression> {
         match self.compression_type.as_str() {

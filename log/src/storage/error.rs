@@ -1,5 +1,6 @@
 //! What can go wrong in storage: typed, with the topic, partition, offset and file.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -171,12 +172,38 @@ impl StorageError {
     }
 }
 
+/// A record for which its batch was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Its place in the batch.
+    pub index: i32,
+    /// What is wrong with it.
+    pub reason: Cow<'static, str>,
+}
+
+/// The first few of what may be many.
+fn refused(records: &[RejectedRecord]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = format!("{} record(s) of the batch are refused", records.len());
+    for (n, record) in records.iter().take(SHOWN).enumerate() {
+        let separator = if n == 0 { ": " } else { "; " };
+        text.push_str(&format!(
+            "{separator}record {}: {}",
+            record.index, record.reason
+        ));
+    }
+    if records.len() > SHOWN {
+        text.push_str("; …");
+    }
+    text
+}
+
 /// Why batches were not appended. Nothing of a refused append is in the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The bytes are not valid record batches (`CORRUPT_MESSAGE` for a bad CRC or a short batch,
-    /// `UNSUPPORTED_FOR_MESSAGE_FORMAT` for an old format, else `INVALID_RECORD`).
+    /// The bytes are not valid record batches (`CORRUPT_MESSAGE` for a bad CRC or header,
+    /// `UNSUPPORTED_COMPRESSION_TYPE` for an unknown codec, else `INVALID_RECORD`).
     #[error(transparent)]
     Record(#[from] RecordError),
     /// A record breaks a rule of the topic (`INVALID_RECORD`).
@@ -198,16 +225,12 @@ pub enum AppendError {
         /// The limit.
         limit: usize,
     },
-    /// A timestamp is too far from the broker's clock (`INVALID_TIMESTAMP`).
-    #[error("the timestamp {timestamp} is outside of what the topic allows ({limit} at {now})")]
-    InvalidTimestamp {
-        /// The timestamp.
-        timestamp: i64,
-        /// The limit that it breaks.
-        limit: &'static str,
-        /// The broker's clock.
-        now: i64,
-    },
+    /// Records break a rule of the topic (`INVALID_RECORD`).
+    #[error("{}", refused(.0))]
+    InvalidRecords(Vec<RejectedRecord>),
+    /// Timestamps are too far from the broker's clock (`INVALID_TIMESTAMP`).
+    #[error("{}", refused(.0))]
+    InvalidTimestamps(Vec<RejectedRecord>),
     /// The producer has been fenced by a newer epoch (`INVALID_PRODUCER_EPOCH`).
     #[error(
         "the producer {producer_id} has epoch {epoch}, but {current} was seen: a newer instance took over"

@@ -64,7 +64,7 @@ pub(crate) mod simulated {
 pub use cleaner::{CleanerConfig, Compaction, CompactionStats};
 pub use config::{LogConfig, LogConfigError};
 pub use directories::{LogDirEntry, LogDirStatus, MoveError};
-pub use error::{AppendError, StorageError, StorageResult};
+pub use error::{AppendError, RejectedRecord, StorageError, StorageResult};
 pub use manager::{LogManager, LogManagerConfig};
 pub use marker::{Marker, TxnOutcome};
 pub use partition::{Located, PartitionLog};

@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod groups;
+mod offsets;
+mod producing;
 mod quotas;
 mod records;
 mod settings;

@@ -14,9 +14,13 @@ use crate::broker::partition::Partition;
 use crate::broker::replicas::TopicReplicas;
 use crate::broker::topics;
 use crate::broker::transactions::{Admission, admit, is_transactional};
-use crate::storage::{AppendInfo, AppendOrigin, LogState, Verification};
+use crate::record::{BatchHeader, Compression};
+use crate::storage::{
+    AppendError, AppendInfo, AppendOrigin, LogState, RejectedRecord, Verification,
+};
 use crate::wire::messages::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -47,14 +51,21 @@ pub(crate) async fn handle(
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let appended = if !acks_valid {
-                Err((ErrorCode::InvalidRequiredAcks, None))
+                Err(Refusal::from(ErrorCode::InvalidRequiredAcks))
             } else {
                 match (replicas, admission.of(t, p)) {
                     (Ok(replicas), Ok(verification)) => {
-                        append(core, replicas, data.index, data.records, verification, now)
+                        let records = data.records.unwrap_or_default();
+                        match zstd_is_known(cx.version, &records) {
+                            true => append(core, replicas, data.index, records, verification, now),
+                            false => Err(Refusal::from(ErrorCode::UnsupportedCompressionType)),
+                        }
                     }
-                    (Err(code), _) => Err((code, None)),
-                    (_, Err(refusal)) => Err(refusal),
+                    (Err(code), _) => Err(Refusal::from(code)),
+                    (_, Err((code, message))) => Err(Refusal {
+                        message,
+                        ..Refusal::from(code)
+                    }),
                 }
             };
             answers.push(match appended {
@@ -75,7 +86,7 @@ pub(crate) async fn handle(
                         ..PartitionProduceResponse::default()
                     }
                 }
-                Err((code, message)) => refused(data.index, code, message),
+                Err(refusal) => refused(data.index, refusal),
             });
         }
         responses.push(TopicProduceResponse {
@@ -94,7 +105,7 @@ pub(crate) async fn handle(
                     .get_mut(wait.topic)
                     .and_then(|t| t.partition_responses.get_mut(wait.partition))
             {
-                *answer = refused(answer.index, code, None);
+                *answer = refused(answer.index, Refusal::from(code));
             }
         }
     }
@@ -126,7 +137,7 @@ fn refused_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse {
     let responses = request.topic_data.into_iter().map(|topic| {
         let partitions = topic.partition_data.iter();
         TopicProduceResponse {
-            partition_responses: partitions.map(|p| refused(p.index, code, None)).collect(),
+            partition_responses: partitions.map(|p| refused(p.index, code.into())).collect(),
             name: topic.name,
             topic_id: topic.topic_id,
             ..TopicProduceResponse::default()
@@ -138,37 +149,84 @@ fn refused_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse {
     }
 }
 
-fn refused(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
+/// Why a partition's batch was not appended.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    /// The records that are to blame.
+    records: Vec<RejectedRecord>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            message: None,
+            records: Vec::new(),
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        Self {
+            code: codes::append(&error),
+            message: Some(error.to_string()),
+            records: match error {
+                AppendError::InvalidRecords(records) | AppendError::InvalidTimestamps(records) => {
+                    records
+                }
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
+    let records = refusal.records.into_iter();
     PartitionProduceResponse {
         index,
-        error_code: code.code(),
+        error_code: refusal.code.code(),
         base_offset: -1,
-        error_message: message.map(Str::from),
+        record_errors: records
+            .map(|record| BatchIndexAndErrorMessage {
+                batch_index: record.index,
+                batch_index_error_message: Some(Str::from(record.reason.into_owned())),
+                ..BatchIndexAndErrorMessage::default()
+            })
+            .collect(),
+        error_message: refusal.message.map(Str::from),
         ..PartitionProduceResponse::default()
     }
+}
+
+/// Clients know zstd since version 7 of the request: what an older one sends under its name was
+/// not compressed by it.
+fn zstd_is_known(version: i16, records: &Bytes) -> bool {
+    let zstd = |batch: BatchHeader| batch.compression() == Compression::Zstd;
+    version >= 7 || !BatchHeader::parse(records).is_ok_and(zstd)
 }
 
 fn append(
     core: &Arc<Core>,
     topic: &TopicReplicas,
     index: i32,
-    records: Option<Bytes>,
+    records: Bytes,
     verification: Verification,
     now: i64,
-) -> Result<(Arc<Partition>, AppendInfo), (ErrorCode, Option<String>)> {
-    let partition = topic.partition(index).map_err(|code| (code, None))?;
+) -> Result<(Arc<Partition>, AppendInfo), Refusal> {
+    let partition = topic.partition(index)?;
     if topics::is_internal(&partition.topic) {
-        return Err((
-            ErrorCode::InvalidTopicException,
-            Some(format!("the topic {} is the broker's own", partition.topic)),
-        ));
+        return Err(Refusal {
+            message: Some(format!("the topic {} is the broker's own", partition.topic)),
+            ..Refusal::from(ErrorCode::InvalidTopicException)
+        });
     }
-    let records = records.unwrap_or_default();
     let epoch = partition.leader_epoch();
-    let info = partition
-        .log
-        .append_verified(records, epoch, AppendOrigin::Client, now, verification)
-        .map_err(|e| (codes::append(&e), Some(e.to_string())))?;
+    let info =
+        partition
+            .log
+            .append_verified(records, epoch, AppendOrigin::Client, now, verification)?;
     published(core, partition, &info);
     Ok((Arc::clone(partition), info))
 }

@@ -10,10 +10,9 @@ use super::super::error::AppendError;
 use super::super::marker::Marker;
 use super::super::producers::Verification;
 use super::super::types::{AppendInfo, AppendOrigin};
+use super::validate::{check_sizes, parse, validate};
 use super::{PartitionLog, Writer};
-use crate::record::{
-    BATCH_HEADER_SIZE, BatchHeader, NO_TIMESTAMP, RecordBatch, RecordError, TimestampType, batches,
-};
+use crate::record::{BATCH_HEADER_SIZE, BatchHeader, NO_TIMESTAMP, RecordError, TimestampType};
 
 impl PartitionLog {
     /// Appends batches as the leader: checks them, gives them offsets, writes them.
@@ -54,10 +53,15 @@ impl PartitionLog {
         let mut batches = parse(records)?;
         validate(&batches, &config, origin, now)?;
         if let Some(codec) = config.codec() {
+            let mut changed = false;
             for batch in &mut batches {
                 if batch.compression() != codec && !batch.is_control() {
-                    *batch = batch.recompressed(codec)?;
+                    *batch = batch.recompressed_at(codec, config.codec_level(codec))?;
+                    changed = true;
                 }
+            }
+            if changed {
+                check_sizes(&batches, &config, origin)?;
             }
         }
         let stamp = config.message_timestamp_type == TimestampType::LogAppendTime;
@@ -282,111 +286,4 @@ fn read_markers(ready: &[(BatchHeader, Bytes)]) -> Result<Vec<(i64, Marker)>, Ap
         }
     }
     Ok(markers)
-}
-
-/// Cuts the bytes into batches and checks their CRCs. All of the bytes must be batches.
-fn parse(records: Bytes) -> Result<Vec<RecordBatch>, AppendError> {
-    let available = records.len();
-    let mut walk = batches(records);
-    let mut found = Vec::with_capacity(1);
-    for batch in walk.by_ref() {
-        let batch = batch?;
-        batch.verify()?;
-        found.push(batch);
-    }
-    if !walk.rest().is_empty() {
-        return Err(RecordError::Truncated {
-            what: "batch",
-            needed: available + 1,
-            available,
-        }
-        .into());
-    }
-    if found.is_empty() {
-        return Err(RecordError::Empty.into());
-    }
-    Ok(found)
-}
-
-fn validate(
-    batches: &[RecordBatch],
-    config: &LogConfig,
-    origin: AppendOrigin,
-    now: i64,
-) -> Result<(), AppendError> {
-    let invalid = |reason: &str| Err(AppendError::InvalidRecord(reason.to_owned()));
-    let total: usize = batches.iter().map(|batch| batch.size()).sum();
-    let limit = config.segment_bytes as usize;
-    if origin == AppendOrigin::Client && batches.len() != 1 {
-        return invalid("a produce request has exactly one batch for a partition");
-    }
-    for batch in batches {
-        if batch.records_count == 0 || batch.records_count != batch.last_offset_delta + 1 {
-            return invalid("the number of records does not match the offsets of the batch");
-        }
-        if origin != AppendOrigin::Client {
-            continue;
-        }
-        let max = config.max_message_bytes as usize;
-        if batch.size() > max {
-            return Err(AppendError::MessageTooLarge {
-                size: batch.size(),
-                limit: max,
-            });
-        }
-        if batch.base_offset != 0 {
-            return invalid("the base offset of a produced batch must be 0");
-        }
-        if batch.is_control() {
-            return invalid("clients may not write control batches");
-        }
-        if batch.is_transactional() && !batch.has_producer_id() {
-            return invalid("a transactional batch needs a producer id");
-        }
-        if batch.has_producer_id() && (batch.base_sequence < 0 || batch.producer_epoch < 0) {
-            return invalid("a batch with a producer id needs an epoch and a sequence");
-        }
-        if config.message_timestamp_type == TimestampType::CreateTime {
-            check_timestamps(batch, config, now)?;
-        }
-        if config.cleanup_compact {
-            check_keys(batch)?;
-        }
-    }
-    if total > limit {
-        return Err(AppendError::RecordListTooLarge { size: total, limit });
-    }
-    Ok(())
-}
-
-fn check_timestamps(batch: &RecordBatch, config: &LogConfig, now: i64) -> Result<(), AppendError> {
-    let (first, last) = (batch.base_timestamp, batch.max_timestamp);
-    if last.saturating_sub(now) > config.message_timestamp_after_max_ms {
-        return Err(AppendError::InvalidTimestamp {
-            timestamp: last,
-            limit: "message.timestamp.after.max.ms",
-            now,
-        });
-    }
-    // The header does not tell the smallest timestamp; the first record's is what there is.
-    if first > NO_TIMESTAMP && now.saturating_sub(first) > config.message_timestamp_before_max_ms {
-        return Err(AppendError::InvalidTimestamp {
-            timestamp: first,
-            limit: "message.timestamp.before.max.ms",
-            now,
-        });
-    }
-    Ok(())
-}
-
-/// Compaction goes by keys: a record without one would stay for ever.
-fn check_keys(batch: &RecordBatch) -> Result<(), AppendError> {
-    for record in batch.records()? {
-        if record?.key.is_none() {
-            return Err(AppendError::InvalidRecord(
-                "a compacted topic takes only records with a key".to_owned(),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ mod open;
 mod read;
 mod state;
 mod transactions;
+mod validate;
 
 pub use locate::Located;
 

@@ -230,7 +230,7 @@ fn what_is_not_a_valid_batch_is_refused() {
     let late = log
         .append(batch(1), 0, AppendOrigin::Client, 1000 - 3_600_001)
         .unwrap_err();
-    assert!(matches!(late, AppendError::InvalidTimestamp { .. }));
+    assert!(matches!(late, AppendError::InvalidTimestamps(_)));
     let many = std::iter::repeat_n(batch(10), 20)
         .collect::<Vec<_>>()
         .concat();
