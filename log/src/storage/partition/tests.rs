@@ -252,7 +252,7 @@ fn compacted_topics_take_only_keyed_records() {
     builder.append(0, None, Some(b"v"), &[]).unwrap();
     assert!(matches!(
         refused(&log, builder.build().unwrap()),
-        AppendError::InvalidRecord(_)
+        AppendError::InvalidRecords(_)
     ));
 }
 
