@@ -621,6 +621,34 @@ fn requests_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn a_group_takes_no_more_than_fit() {
+    let mut bench = Bench::new(GroupConfig {
+        max_size: 2,
+        initial_rebalance_delay_ms: 3_000,
+        ..GroupConfig::default()
+    });
+    // Ids given out do not take room: those who join first are in.
+    for id in ["a", "b", "c"] {
+        let told = bench.join(Join {
+            member_id_required: true,
+            ..dynamic("", id)
+        });
+        let told = bench.joined(told).unwrap();
+        assert_eq!(told.error, Some(ErrorCode::MemberIdRequired));
+    }
+    let [a, c] = ["a", "c"].map(|id| bench.join(dynamic(id, "")));
+    let b = bench.join(dynamic("b", ""));
+    let full = bench.joined(b).unwrap();
+    assert_eq!(full.error, Some(ErrorCode::GroupMaxSizeReached));
+    bench.advance(7_000);
+    assert_eq!(bench.joined(a).unwrap().generation, 1);
+    assert_eq!(bench.joined(c).unwrap().generation, 1);
+    let fixed = bench.join(fixed("i", "d"));
+    let full = bench.joined(fixed).unwrap();
+    assert_eq!(full.error, Some(ErrorCode::GroupMaxSizeReached));
+}
+
+#[test]
 fn groups_are_deleted_when_empty() {
     let mut bench = Bench::two();
     let delete = |bench: &mut Bench| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::group::{ClassicGroup, Initial};
+use super::group::{ClassicGroup, Initial, Member};
 use super::subscription;
 use crate::group::coordinator::{Cx, Write};
 use crate::group::records::GroupRecord;
@@ -41,6 +41,17 @@ impl ClassicGroup {
                 refused(&join.member, ErrorCode::CoordinatorNotAvailable),
             );
         }
+        let returns = join.member.is_empty()
+            && join
+                .instance
+                .as_ref()
+                .is_some_and(|i| self.instances.contains_key(i));
+        if !returns && !self.accepts(&join.member, cx) {
+            self.pending.remove(&join.member);
+            self.drop_member(&join.member, cx);
+            let full = refused(&Str::new(), ErrorCode::GroupMaxSizeReached);
+            return cx.reply(token, full);
+        }
         if join.member.is_empty() {
             self.join_new(token, join, cx);
         } else {
@@ -67,9 +78,6 @@ impl ClassicGroup {
         let id = join.new_member.clone();
         match replaced {
             Some(old) => self.replace_static(&old, token, join, cx),
-            None if self.is_full(cx) => {
-                cx.reply(token, refused(&join.member, ErrorCode::GroupMaxSizeReached));
-            }
             None if join.instance.is_none() && join.member_id_required => {
                 let lapses = cx.now.saturating_add(i64::from(join.session_timeout_ms));
                 self.pending.insert(id.clone(), lapses);
@@ -79,8 +87,21 @@ impl ClassicGroup {
         }
     }
 
-    fn is_full(&self, cx: &Cx<'_>) -> bool {
-        self.members.len().saturating_add(self.pending.len()) >= cx.config.max_size
+    /// Whether there is room for a member. Ids that were given out take none: whoever joins first
+    /// with one is in. While the group is joining, those count that have joined.
+    fn accepts(&self, id: &Str, cx: &Cx<'_>) -> bool {
+        let most = cx.config.max_size;
+        match self.state {
+            GroupState::Empty | GroupState::Dead => true,
+            GroupState::PreparingRebalance => {
+                let joined = |m: &&Member| m.joining.is_some();
+                self.members.get(id).is_some_and(|m| joined(&m))
+                    || self.members.values().filter(joined).count() < most
+            }
+            GroupState::CompletingRebalance | GroupState::Stable => {
+                self.members.contains_key(id) || self.members.len() < most
+            }
+        }
     }
 
     fn join_known(&mut self, token: Token, join: Join, cx: &mut Cx<'_>) {

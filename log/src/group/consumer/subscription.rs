@@ -29,9 +29,13 @@ pub(in crate::group) fn compile(regex: &str) -> Result<Regex, Refused> {
     build(regex)
         .and_then(|_| build(&format!(r"\A(?:{regex})\z")))
         .map_err(|e| {
+            // The parser draws a picture first; its last line says what is wrong.
+            let text = e.to_string();
+            let why = text.lines().last().unwrap_or_default();
+            let why = why.trim_start_matches("error: ");
             Refused::new(
                 ErrorCode::InvalidRegularExpression,
-                format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {e}."),
+                format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {why}."),
             )
         })
 }
