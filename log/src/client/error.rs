@@ -189,6 +189,20 @@ pub enum ClientError {
         /// The position that the broker refused.
         offset: i64,
     },
+    /// The new leader's log was truncated below the position, and `auto.offset.reset` is
+    /// `none`: records that were read are gone.
+    #[error(
+        "the log of {partition} was truncated below offset {offset} when its leader changed{}: seek, or set `auto.offset.reset`",
+        divergent.map(|at| format!(" (it differs from offset {at} on)")).unwrap_or_default()
+    )]
+    LogTruncation {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position.
+        offset: i64,
+        /// From where on the log differs from what was read, if the leader knows.
+        divergent: Option<i64>,
+    },
     /// Group functions need `group.id`.
     #[error("{what} needs `group.id` in the consumer's configuration")]
     NoGroup {

@@ -1,5 +1,6 @@
 //! Fetch requests to the leaders, one on its way to each broker.
 //!
+//! Each broker has a fetch session: a request names only what has changed since the last.
 //! The next request to a broker goes out as soon as what its last answer brought has been
 //! returned by `poll`, so that the broker reads while the owner works.
 
@@ -12,12 +13,16 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::config::{AutoOffsetReset, ConsumerConfig};
-use super::partitions::{Fetched, Partitions, Position, Start};
-use crate::client::core::{Core, millis, response_of};
+use super::partitions::{Fetched, Partition, Partitions, Start};
+use super::session::{Session, Wanted};
+use super::validation::{Doubt, Verdict};
+use crate::client::core::{Core, after, millis, response_of};
 use crate::client::metadata::Cluster;
 use crate::client::transport::{Call, Destination, Lane, Reply};
 use crate::client::{ClientError, OffsetSpec, TopicPartition};
-use crate::wire::messages::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use crate::wire::messages::{
+    FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, PartitionData,
+};
 use crate::wire::{ErrorCode, Str};
 
 pub(super) struct Fetcher {
@@ -26,8 +31,11 @@ pub(super) struct Fetcher {
     /// Brokers with a request on its way.
     busy: HashSet<i32>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    sessions: HashMap<i32, Session>,
     /// Topics whose metadata are stale.
     pub(super) stale: HashSet<Arc<str>>,
+    /// Positions that must be looked for in the logs of new leaders.
+    pub(super) doubts: Vec<Doubt>,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -52,36 +60,59 @@ impl Fetcher {
             lane: Lane::fresh(),
             busy: HashSet::new(),
             answers: FuturesUnordered::new(),
+            sessions: HashMap::new(),
             stale: HashSet::new(),
+            doubts: Vec::new(),
         }
     }
 
     /// Asks every broker that is not busy for what its partitions want.
-    pub(super) fn send(&mut self, partitions: &Partitions, config: &ConsumerConfig) {
+    pub(super) fn send(&mut self, partitions: &mut Partitions, config: &ConsumerConfig) {
         let now = Instant::now();
         let cluster = self.core.metadata.snapshot();
-        let mut by_leader: BTreeMap<i32, Vec<(&TopicPartition, Position, i32)>> = BTreeMap::new();
-        for (partition, state) in partitions.iter() {
+        let mut by_broker: BTreeMap<i32, BTreeMap<TopicPartition, Wanted>> = BTreeMap::new();
+        self.doubts.clear();
+        for (partition, state) in partitions.iter_mut() {
             let Some(position) = state.wants_fetch(now) else {
                 continue;
             };
-            match cluster.leader(&partition.topic, partition.partition) {
-                Some((leader, epoch)) if !self.busy.contains(&leader) => by_leader
-                    .entry(leader)
-                    .or_default()
-                    .push((partition, position, epoch)),
-                Some(_) => {}
-                None => {
-                    self.stale.insert(partition.topic.clone());
-                }
+            let Some((leader, leader_epoch)) =
+                cluster.leader(&partition.topic, partition.partition)
+            else {
+                self.stale.insert(partition.topic.clone());
+                continue;
+            };
+            if let Some(read_epoch) = state.doubtful(leader_epoch) {
+                self.doubts.push(Doubt {
+                    partition: partition.clone(),
+                    position,
+                    read_epoch,
+                    leader,
+                    leader_epoch,
+                });
+                continue;
             }
+            let broker = preferred(state, &cluster, now).unwrap_or(leader);
+            if self.busy.contains(&broker) {
+                continue;
+            }
+            let topic = cluster.topic(&partition.topic);
+            let wanted = Wanted {
+                topic_id: topic.map(|t| t.id).unwrap_or_default(),
+                offset: position.offset,
+                leader_epoch,
+            };
+            by_broker
+                .entry(broker)
+                .or_default()
+                .insert(partition.clone(), wanted);
         }
-        for (broker, wanted) in by_leader {
-            let call = self.call(&cluster, broker, &wanted, config);
+        for (broker, wanted) in by_broker {
             let asked = wanted
                 .iter()
-                .map(|(partition, position, _)| ((*partition).clone(), position.offset))
+                .map(|(partition, wanted)| (partition.clone(), wanted.offset))
                 .collect();
+            let call = self.call(broker, wanted, config);
             let reply = self.core.transport.call(call);
             self.busy.insert(broker);
             self.answers.push(
@@ -97,28 +128,28 @@ impl Fetcher {
     }
 
     fn call(
-        &self,
-        cluster: &Cluster,
+        &mut self,
         broker: i32,
-        wanted: &[(&TopicPartition, Position, i32)],
+        wanted: BTreeMap<TopicPartition, Wanted>,
         config: &ConsumerConfig,
     ) -> Call {
-        let mut without_id = false;
-        let topics = wanted
+        let by_id = wanted.values().all(|wanted| !wanted.topic_id.is_nil());
+        let session = self.sessions.entry(broker).or_default();
+        let session = session.request(wanted, by_id);
+        let topics = session
+            .named
             .chunk_by(|a, b| a.0.topic == b.0.topic)
             .filter_map(|chunk| {
-                let name = &chunk.first()?.0.topic;
-                let topic_id = cluster.topic(name).map(|t| t.id).unwrap_or_default();
-                without_id |= topic_id.is_nil();
+                let (first, wanted) = chunk.first()?;
                 Some(FetchTopic {
-                    topic: Str::from(&**name),
-                    topic_id,
+                    topic: Str::from(&*first.topic),
+                    topic_id: wanted.topic_id,
                     partitions: chunk
                         .iter()
-                        .map(|(partition, position, epoch)| FetchPartition {
+                        .map(|(partition, wanted)| FetchPartition {
                             partition: partition.partition,
-                            current_leader_epoch: *epoch,
-                            fetch_offset: position.offset,
+                            current_leader_epoch: wanted.leader_epoch,
+                            fetch_offset: wanted.offset,
                             partition_max_bytes: config.max_partition_fetch_bytes,
                             ..FetchPartition::default()
                         })
@@ -127,12 +158,33 @@ impl Fetcher {
                 })
             })
             .collect();
+        let forgotten = session
+            .forgotten
+            .chunk_by(|a, b| a.0.topic == b.0.topic && a.1 == b.1)
+            .filter_map(|chunk| {
+                let (first, topic_id) = chunk.first()?;
+                Some(ForgottenTopic {
+                    topic: Str::from(&*first.topic),
+                    topic_id: *topic_id,
+                    partitions: chunk.iter().map(|(p, _)| p.partition).collect(),
+                    ..ForgottenTopic::default()
+                })
+            })
+            .collect();
         let request = FetchRequest {
             max_wait_ms: millis(config.fetch_max_wait_ms),
             min_bytes: config.fetch_min_bytes,
             max_bytes: config.fetch_max_bytes,
             isolation_level: config.isolation_level.code(),
+            session_id: session.session_id,
+            session_epoch: session.session_epoch,
             topics,
+            forgotten_topics_data: forgotten,
+            rack_id: config
+                .client_rack
+                .as_ref()
+                .map(Str::from)
+                .unwrap_or_default(),
             ..FetchRequest::default()
         };
         let timeout = self
@@ -142,7 +194,7 @@ impl Fetcher {
             .saturating_add(config.fetch_max_wait_ms);
         let call = Call::new(Destination::Broker(broker), request, timeout).lane(self.lane);
         // From version 13 on, topics have ids only.
-        if without_id { call.at_most(12) } else { call }
+        if by_id { call } else { call.at_most(12) }
     }
 
     /// Waits for the next answer; forever, if nothing was asked. May be dropped.
@@ -177,13 +229,27 @@ impl Fetcher {
                     format!("fetch from broker {}", answer.broker),
                 )),
             });
+        let session = self.sessions.entry(answer.broker).or_default();
         let response = match response {
-            Ok(response) => response,
+            Ok(response) => {
+                session.answered(response.session_id);
+                response
+            }
             Err(error) => {
+                session.failed(error.code());
+                if let Some(
+                    ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch,
+                ) = error.code()
+                {
+                    // The next request begins a new session at once.
+                    tracing::debug!(%error, "a fetch session has ended");
+                    return Ok(());
+                }
                 for partition in answer.asked.keys() {
                     self.stale.insert(partition.topic.clone());
                     if let Some(state) = partitions.get_mut(partition) {
                         state.not_before = Some(backoff);
+                        state.preferred = None;
                     }
                 }
                 tracing::debug!(%error, "a fetch failed");
@@ -241,6 +307,10 @@ impl Fetcher {
                 state.high_watermark = data.high_watermark;
                 state.last_stable_offset = data.last_stable_offset;
                 state.log_start_offset = data.log_start_offset;
+                if data.preferred_read_replica >= 0 {
+                    let until = after(self.core.config.metadata_max_age_ms);
+                    state.preferred = Some((data.preferred_read_replica, until));
+                }
                 let bytes = data.records.unwrap_or_default();
                 if !bytes.is_empty() {
                     state.fetched = Some(Fetched {
@@ -256,6 +326,8 @@ impl Fetcher {
                 }
                 Ok(())
             }
+            // A follower may not have it yet, or have it no longer: the leader decides.
+            ErrorCode::OffsetOutOfRange if state.preferred.take().is_some() => Ok(()),
             ErrorCode::OffsetOutOfRange => match reset_spec(config.auto_offset_reset) {
                 Some(spec) => {
                     tracing::warn!(%partition, offset = from, "the position is outside the log; resetting it");
@@ -272,6 +344,7 @@ impl Fetcher {
             },
             code => {
                 state.not_before = Some(backoff);
+                state.preferred = None;
                 let stale = code.is_stale_metadata()
                     || matches!(
                         code,
@@ -309,6 +382,69 @@ impl Drop for Fetcher {
     fn drop(&mut self) {
         self.core.transport.close_lane(self.lane);
     }
+}
+
+/// The follower to read from, as long as it is there.
+fn preferred(state: &mut Partition, cluster: &Cluster, now: Instant) -> Option<i32> {
+    let (broker, until) = state.preferred?;
+    if until <= now || !cluster.nodes.contains_key(&broker) {
+        state.preferred = None;
+        return None;
+    }
+    Some(broker)
+}
+
+/// Takes in what the leaders say about positions in doubt.
+pub(super) fn take_verdicts(
+    verdicts: Vec<(Doubt, Result<Verdict, ClientError>)>,
+    partitions: &mut Partitions,
+    stale: &mut HashSet<Arc<str>>,
+    reset: AutoOffsetReset,
+    backoff: Instant,
+) -> Result<(), ClientError> {
+    let mut result = Ok(());
+    for (doubt, verdict) in verdicts {
+        let Some(state) = partitions.get_mut(&doubt.partition) else {
+            continue;
+        };
+        if state.position() != Some(doubt.position) {
+            continue;
+        }
+        match verdict {
+            Ok(Verdict::Valid) => state.valid_in = doubt.leader_epoch,
+            Ok(Verdict::Diverges(end)) => {
+                let partition = &doubt.partition;
+                tracing::warn!(%partition, offset = doubt.position.offset, diverges_at = end, "the log was truncated below the position");
+                match (reset_spec(reset), end) {
+                    (Some(_), Some(end)) => {
+                        state.restart(Start::At(super::partitions::Position {
+                            offset: end,
+                            epoch: None,
+                        }));
+                    }
+                    (Some(spec), None) => state.restart(Start::Spec(spec)),
+                    (None, divergent) => {
+                        state.not_before = Some(backoff);
+                        result = result.and(Err(ClientError::LogTruncation {
+                            partition: partition.clone(),
+                            offset: doubt.position.offset,
+                            divergent,
+                        }));
+                    }
+                }
+            }
+            Err(error) => {
+                state.not_before = Some(backoff);
+                stale.insert(doubt.partition.topic.clone());
+                if !error.is_retriable() && !error.code().is_some_and(|c| c.is_stale_metadata()) {
+                    result = result.and(Err(error));
+                } else {
+                    tracing::debug!(%error, "a position could not be validated");
+                }
+            }
+        }
+    }
+    result
 }
 
 /// Where `auto.offset.reset` begins.

@@ -17,8 +17,10 @@ mod offsets;
 mod partitions;
 mod protocol;
 mod records;
+mod session;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -38,10 +40,11 @@ pub(crate) use coordinator::GroupCoordinator;
 pub(crate) use protocol::{assigned_partitions, subscribed_topics};
 pub use records::{ConsumerRecord, PartitionRecords, RecordIter};
 
-use fetcher::{Fetcher, METADATA_PAUSE};
+use fetcher::{Fetcher, METADATA_PAUSE, take_verdicts};
 use lookup::{Found, look_up};
 use membership::{Command, Event, Membership, Subscription};
 use partitions::{Partitions, Position, Start};
+use validation::{Doubt, Verdict, validate};
 
 use super::core::{Core, after};
 use super::{ClientError, GroupMetadata, OffsetSpec, TopicPartition};
@@ -76,6 +79,7 @@ pub struct Consumer {
     partitions: Partitions,
     fetcher: Fetcher,
     lookup: Option<BoxFuture<'static, Vec<Found>>>,
+    validation: Option<BoxFuture<'static, Vec<(Doubt, Result<Verdict, ClientError>)>>>,
     refresh: Option<BoxFuture<'static, Result<(), ClientError>>>,
     next_refresh: Instant,
     committing: Option<BoxFuture<'static, Result<(), ClientError>>>,
@@ -114,6 +118,7 @@ impl Consumer {
             membership: None,
             partitions: Partitions::default(),
             lookup: None,
+            validation: None,
             refresh: None,
             committing: None,
             event: None,
@@ -244,6 +249,10 @@ impl Consumer {
                     self.lookup = None;
                     self.take_found(found)?;
                 }
+                verdicts = pending(&mut self.validation) => {
+                    self.validation = None;
+                    self.take_verdicts(verdicts)?;
+                }
                 result = pending(&mut self.refresh) => {
                     self.refresh = None;
                     if let Err(error) = result {
@@ -317,7 +326,8 @@ impl Consumer {
             Vec::new()
         };
         // The brokers read on while the owner works.
-        self.fetcher.send(&self.partitions, &self.config);
+        self.fetcher.send(&mut self.partitions, &self.config);
+        self.start_validation();
         Ok((!records.is_empty()).then_some(Polled::Records(records)))
     }
 
@@ -412,6 +422,27 @@ impl Consumer {
             }
         }
         result
+    }
+
+    /// Asks the leaders about positions in doubt.
+    fn start_validation(&mut self) {
+        if self.validation.is_none() && !self.fetcher.doubts.is_empty() {
+            let doubts = std::mem::take(&mut self.fetcher.doubts);
+            self.validation = Some(validate(self.core.clone(), doubts).boxed());
+        }
+    }
+
+    fn take_verdicts(
+        &mut self,
+        verdicts: Vec<(Doubt, Result<Verdict, ClientError>)>,
+    ) -> Result<(), ClientError> {
+        take_verdicts(
+            verdicts,
+            &mut self.partitions,
+            &mut self.fetcher.stale,
+            self.config.auto_offset_reset,
+            Instant::now() + self.core.config.retry_backoff_ms,
+        )
     }
 
     fn start_refresh(&mut self) {

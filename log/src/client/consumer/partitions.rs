@@ -52,6 +52,10 @@ pub(super) struct Partition {
     pub(super) fetched: Option<Fetched>,
     /// Nothing is fetched before.
     pub(super) not_before: Option<Instant>,
+    /// The leader epoch in whose log the position is known to lie; -1 if none is.
+    pub(super) valid_in: i32,
+    /// A follower to read from, as the leader advises, and how long that holds.
+    pub(super) preferred: Option<(i32, Instant)>,
     pub(super) high_watermark: i64,
     pub(super) last_stable_offset: i64,
     pub(super) log_start_offset: i64,
@@ -65,6 +69,8 @@ impl Partition {
             revoking: false,
             fetched: None,
             not_before: None,
+            valid_in: -1,
+            preferred: None,
             high_watermark: -1,
             last_stable_offset: -1,
             log_start_offset: -1,
@@ -83,6 +89,24 @@ impl Partition {
         self.start = start;
         self.fetched = None;
         self.not_before = None;
+        self.valid_in = -1;
+    }
+
+    /// Whether the position must be looked for in the log of the leader of this epoch
+    /// before anything is fetched from there; returns the epoch of the last record read.
+    pub(super) fn doubtful(&mut self, leader_epoch: i32) -> Option<i32> {
+        if leader_epoch <= self.valid_in {
+            return None;
+        }
+        let read = self.position().and_then(|position| position.epoch);
+        match read.filter(|read| *read < leader_epoch) {
+            Some(read) => Some(read),
+            // Nothing is known of what was read, or it was read from this leader.
+            None => {
+                self.valid_in = leader_epoch;
+                None
+            }
+        }
     }
 
     pub(super) fn wants_fetch(&self, now: Instant) -> Option<Position> {

@@ -148,8 +148,10 @@ impl Partition {
 
     /// Whether a batch of a transaction could be sequenced now. `identity` is that of the
     /// transaction; where it is another than before, sequences begin anew. In a transaction
-    /// nothing mends a broken sequence but its abort.
-    pub(super) fn transaction_ready(&mut self, identity: Identity) -> bool {
+    /// nothing mends a broken sequence but its abort. If the first batch `adds` the
+    /// partition to the transaction, the others wait until that is done: they would only be
+    /// refused for being too early.
+    pub(super) fn transaction_ready(&mut self, identity: Identity, adds: bool) -> bool {
         if self.identity != Some(identity) {
             if self.has_in_flight() || self.has_retries() {
                 return false;
@@ -157,6 +159,10 @@ impl Partition {
             self.identity = Some(identity);
             self.next_sequence = 0;
             self.broken = false;
+            self.known = !adds;
+        }
+        if !self.known && self.has_in_flight() {
+            return false;
         }
         let oldest = self.in_flight.iter().min();
         !self.broken && (self.has_retries() || oldest.is_none_or(|n| self.next_number - n < 5))

@@ -18,7 +18,7 @@ use super::accumulator::{Accumulator, Head, PartitionQueue, TopicQueue};
 use super::config::Acks;
 use super::delivery::Written;
 use super::partition::{Identity, Partition, Sealed, Verdict};
-use super::transaction::{Machine, Transactions};
+use super::transaction::{Machine, Transactions, concurrent_pause};
 use crate::client::core::{Core, UNKNOWN_TOPIC_PATIENCE, after, backoff, millis, response_of};
 use crate::client::metadata::Cluster;
 use crate::client::transport::{Call, Destination, Lane, Reply};
@@ -293,11 +293,14 @@ impl Sender {
                 continue;
             }
             if let Some(transactions) = &self.transactions {
-                let identity = transactions.with(|machine| {
+                let (identity, adds) = transactions.with(|machine| {
                     let admitted = machine.admits(&queue.topic_partition);
-                    machine.identity().filter(|_| admitted)
+                    (
+                        machine.identity().filter(|_| admitted),
+                        machine.is_version2(),
+                    )
                 });
-                if !identity.is_some_and(|identity| partition.transaction_ready(identity)) {
+                if !identity.is_some_and(|identity| partition.transaction_ready(identity, adds)) {
                     continue;
                 }
             } else if self.idempotent {
@@ -529,11 +532,14 @@ impl Sender {
         };
         let timeout = config.delivery_timeout_ms;
         let expired = sealed.created.elapsed() >= timeout;
-        let wait = backoff(
-            self.core.config.retry_backoff_ms,
-            self.core.config.retry_backoff_max_ms,
-            sealed.attempts,
-        );
+        let wait = match error.code() {
+            Some(ErrorCode::ConcurrentTransactions) => concurrent_pause(sealed.attempts),
+            _ => backoff(
+                self.core.config.retry_backoff_ms,
+                self.core.config.retry_backoff_max_ms,
+                sealed.attempts,
+            ),
+        };
         // Of a transaction that is given up nothing is sent again.
         let dropped = (self.transactions.as_ref())
             .and_then(|transactions| transactions.with(|machine| machine.dropping()));

@@ -36,9 +36,15 @@ use state::{Ending, Phase, Severity};
 
 /// The feature that says whether transactions are as of KIP-890.
 const FEATURE: &str = "transaction.version";
-/// The wait before something is tried again that another operation on the same
+/// The longest wait before something is tried again that another operation on the same
 /// transaction holds up; that is a matter of the markers being written.
 const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The wait before attempt `attempt` (from 0) of something that the end of the last
+/// transaction holds up: short at first.
+pub(super) fn concurrent_pause(attempt: u32) -> Duration {
+    Duration::from_millis(1 << attempt.min(10)).min(CONCURRENT_PAUSE)
+}
 
 /// The transactions of one producer.
 #[derive(Debug)]
@@ -146,7 +152,7 @@ impl Transactions {
                 Err(error) => error,
             };
             let wait = match error.code() {
-                Some(ErrorCode::ConcurrentTransactions) => CONCURRENT_PAUSE,
+                Some(ErrorCode::ConcurrentTransactions) => concurrent_pause(attempt),
                 _ => self.core.backoff(attempt),
             };
             if !error.is_retriable() || Instant::now() + wait >= deadline {
