@@ -21,6 +21,10 @@ pub(crate) async fn handle(core: &Arc<Core>, request: CreateTopicsRequest) -> Cr
     let mut answers: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = topic.name.clone();
+        let told = |answer: &CreatableTopicResult| answer.name == name;
+        if times.get(&name).copied().unwrap_or(0) > 1 && answers.iter().any(told) {
+            continue;
+        }
         let result = if times.get(&name).copied().unwrap_or(0) > 1 {
             if answers.iter().any(|answer| answer.name == name) {
                 continue;

@@ -363,16 +363,11 @@ fn failed(
     code: ErrorCode,
     partition: Option<&Arc<Partition>>,
 ) -> PartitionData {
-    let position = partition.map(|p| p.log.position());
     PartitionData {
         partition_index: asked.partition,
         error_code: code.code(),
         high_watermark: -1,
-        log_start_offset: match (code, position) {
-            (ErrorCode::OffsetOutOfRange, Some(p)) => p.log_start_offset,
-            _ => -1,
-        },
-        aborted_transactions: None,
+        aborted_transactions: partition.is_none().then(Vec::new),
         records: Some(Bytes::new()),
         ..PartitionData::default()
     }
