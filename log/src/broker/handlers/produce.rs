@@ -16,7 +16,7 @@ use crate::broker::topics;
 use crate::broker::transactions::{Admission, admit, is_transactional};
 use crate::record::{BatchHeader, Compression};
 use crate::storage::{
-    AppendError, AppendInfo, AppendOrigin, LogState, RejectedRecord, Verification,
+    AppendError, AppendInfo, AppendOrigin, LogState, PartitionLog, RejectedRecord, Verification,
 };
 use crate::wire::messages::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -155,6 +155,8 @@ struct Refusal {
     message: Option<String>,
     /// The records that are to blame.
     records: Vec<RejectedRecord>,
+    /// Where the log begins, which Kafka tells unless it is the batch as such that is bad; -1 is untold.
+    log_start_offset: i64,
 }
 
 impl From<ErrorCode> for Refusal {
@@ -163,13 +165,21 @@ impl From<ErrorCode> for Refusal {
             code,
             message: None,
             records: Vec::new(),
+            log_start_offset: -1,
         }
     }
 }
 
-impl From<AppendError> for Refusal {
-    fn from(error: AppendError) -> Self {
+impl Refusal {
+    fn of(error: AppendError, log: &PartitionLog) -> Self {
         Self {
+            log_start_offset: match &error {
+                AppendError::Record(_)
+                | AppendError::Storage(_)
+                | AppendError::MessageTooLarge { .. }
+                | AppendError::RecordListTooLarge { .. } => -1,
+                _ => log.log_start_offset(),
+            },
             code: codes::append(&error),
             message: Some(error.to_string()),
             records: match error {
@@ -188,6 +198,7 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
         index,
         error_code: refusal.code.code(),
         base_offset: -1,
+        log_start_offset: refusal.log_start_offset,
         record_errors: records
             .map(|record| BatchIndexAndErrorMessage {
                 batch_index: record.index,
@@ -223,10 +234,10 @@ fn append(
         });
     }
     let epoch = partition.leader_epoch();
-    let info =
-        partition
-            .log
-            .append_verified(records, epoch, AppendOrigin::Client, now, verification)?;
+    let log = &partition.log;
+    let info = log
+        .append_verified(records, epoch, AppendOrigin::Client, now, verification)
+        .map_err(|error| Refusal::of(error, log))?;
     published(core, partition, &info);
     Ok((Arc::clone(partition), info))
 }
