@@ -363,9 +363,16 @@ pub(crate) async fn consumer(pair: &mut Pair) {
     for version in 0..=1 {
         let group = format!("consumer-{version}");
         let member = format!("member-{version}");
-        pair.patient("join", version, |_| beat(&group, &member, 0))
+        let joined = pair
+            .patient("join", version, |_| beat(&group, &member, 0))
             .await;
-        pair.ask("stay", version, |_| beat(&group, &member, 1))
+        if let Some((kafka, ours)) = joined {
+            pair.kafka
+                .keep_producer(&group, kafka.member_epoch.into(), 0);
+            pair.ours.keep_producer(&group, ours.member_epoch.into(), 0);
+        }
+        let epoch = |side: &Side| side.producer(&group).0 as i32;
+        pair.ask("stay", version, |side| beat(&group, &member, epoch(side)))
             .await;
         pair.ask("a wrong epoch", version, |_| beat(&group, &member, 9))
             .await;
@@ -396,8 +403,10 @@ pub(crate) async fn consumer(pair: &mut Pair) {
             commit(side, 9, &group, 0, &member, 3)
         })
         .await;
-        pair.ask("commit", 9, |side| commit(side, 9, &group, 1, &member, 3))
-            .await;
+        pair.ask("commit", 9, |side| {
+            commit(side, 9, &group, epoch(side), &member, 3)
+        })
+        .await;
         pair.ask("leave", version, |_| beat(&group, &member, -1))
             .await;
         pair.ask("described when empty", version, |_| {

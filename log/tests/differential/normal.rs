@@ -13,6 +13,7 @@ use thalweg_log::wire::Response;
 const WITHOUT_MEANING: &[&str] = &[
     "throttle_time_ms",
     "error_message",
+    "batch_index_error_message",
     "host",
     "port",
     "cluster_id",

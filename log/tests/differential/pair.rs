@@ -198,7 +198,12 @@ impl Pair {
                         && !t.partitions.is_empty()
                         && t.partitions.iter().all(|p| p.error_code == 0)
                 });
-                if let Some(found) = found {
+                // The metadata may be there before the partitions are.
+                let led = match found {
+                    Some(found) => leads(side, topic, found.partitions.len()).await,
+                    None => false,
+                };
+                if let Some(found) = found.filter(|_| led) {
                     side.topics.insert(topic.to_owned(), found.topic_id);
                     break;
                 }
@@ -222,6 +227,28 @@ impl Pair {
         .await;
         self.settle(name).await;
     }
+}
+
+/// Whether the broker answers for every partition of a topic.
+async fn leads(side: &mut Side, topic: &str, partitions: usize) -> bool {
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: topic.into(),
+            partitions: (0..partitions)
+                .map(|partition| ListOffsetsPartition {
+                    partition_index: partition as i32,
+                    timestamp: -1,
+                    ..ListOffsetsPartition::default()
+                })
+                .collect(),
+            ..ListOffsetsTopic::default()
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let answer = side.ask(request, 5).await.unwrap();
+    let mut partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+    partitions.all(|p| p.error_code == 0)
 }
 
 /// A topic to create.
