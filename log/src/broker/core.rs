@@ -14,6 +14,7 @@ use super::error::BrokerError;
 use super::fetch_sessions::FetchSessions;
 use super::groups::Groups;
 use super::producer_ids::ProducerIds;
+use super::quotas::ClientQuotas;
 use super::replicas::{METADATA_TOPIC, Replicas};
 use super::transactions::Transactions;
 use crate::config::{CleanerSettings, Layer, Listener, Settings};
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) groups: Groups,
     pub(crate) transactions: Transactions,
     pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) client_quotas: ClientQuotas,
     pub(crate) runtime: Handle,
     incarnation: Uuid,
     closed: AtomicBool,
@@ -103,6 +105,7 @@ impl Core {
         let core = Arc::new(Self {
             cluster_id: logs.cluster_id().to_owned(),
             replicas: Replicas::new(Arc::clone(&logs), settings.node_id),
+            client_quotas: ClientQuotas::default(),
             producer_ids: ProducerIds::default(),
             groups: Groups::new(),
             transactions: Transactions::new(&settings),

@@ -33,6 +33,7 @@ mod handlers;
 mod loggers;
 mod partition;
 mod producer_ids;
+mod quotas;
 mod replicas;
 mod server;
 mod topics;

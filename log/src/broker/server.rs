@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::core::{Context, Core};
+use super::core::{Context, Core, now};
 use super::error::BrokerError;
-use super::handlers;
+use super::{handlers, quotas};
 use crate::config::Listener;
 use crate::net::{Answer, Handler, Limits, serve};
 use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
@@ -53,7 +53,24 @@ impl Handler for Server {
             client_host: Str::from(format!("/{}", peer.ip())),
             listener: self.listener.clone(),
         };
-        let answer = handlers::answer(&self.core, &cx, request).await;
+        if let Some(until) = self.core.client_quotas.paused_until(peer) {
+            tokio::time::sleep_until(until.into()).await;
+        }
+        let produced = quotas::produced(&request);
+        let mut answer = handlers::answer(&self.core, &cx, request).await;
+        if let Some(answer) = &mut answer {
+            let image = self.core.image();
+            if !image.quotas().is_empty() {
+                self.core.client_quotas.apply(
+                    image.quotas(),
+                    &cx.client_id,
+                    produced,
+                    answer,
+                    peer,
+                    now(),
+                );
+            }
+        }
         answer.filter(|_| !silent)
     }
 }

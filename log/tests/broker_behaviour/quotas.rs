@@ -1,5 +1,6 @@
 //! Client quotas: set, described by every kind of filter, kept over restarts, refused when they make no sense.
 
+use thalweg_log::net::{ClientConnection, ConnectionOptions};
 use thalweg_log::wire::messages::*;
 use thalweg_log::wire::{ErrorCode, Str};
 
@@ -247,4 +248,50 @@ async fn no_user_has_scram_credentials() {
             ("b", ErrorCode::ResourceNotFound)
         ]
     );
+}
+
+/// Who goes beyond his rate is told how long to pause; in process nobody is.
+#[tokio::test]
+async fn byte_rates_are_enforced_on_connections() {
+    let bench = Bench::start(&[]).await;
+    bench.create("t", 1, &[]).await;
+    let address = bench
+        .broker
+        .listen("127.0.0.1:0")
+        .await
+        .unwrap()
+        .to_string();
+    let connect = async |client_id: &str| {
+        let options = ConnectionOptions {
+            client_id: Some(client_id.into()),
+            ..Default::default()
+        };
+        ClientConnection::connect(&address, options).await.unwrap()
+    };
+    let slow = [("client-id", Some("slow"))];
+    let rates = [
+        ("producer_byte_rate", Some(1.0)),
+        ("consumer_byte_rate", Some(1.0)),
+    ];
+    assert_eq!(altered(&bench, alter(&slow, &rates)).await, ErrorCode::None);
+    let long = std::time::Duration::from_secs(30);
+    let records = batch(&["some bytes"]);
+    let size = records.len() as i32;
+    for (client_id, limited) in [("slow", true), ("other", false)] {
+        let connection = connect(client_id).await;
+        let request = produce("t", -1, records.clone());
+        let answer = connection.call(request, 12, long).await.unwrap();
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        // At one byte a second, ten of which are free.
+        let pause = answer.throttle_time_ms;
+        assert_eq!(pause, if limited { (size - 10) * 1000 } else { 0 });
+        // The connection pauses now: another one has the fetch.
+        let connection = connect(client_id).await;
+        let request = fetch("t", 0, 1, 1000);
+        let answer = connection.call(request, 12, long).await.unwrap();
+        assert_eq!(answer.throttle_time_ms > 0, limited);
+    }
+    let mut request = produce("t", -1, records);
+    request.timeout_ms = 1000;
+    assert_eq!(bench.ask_at(request, 12).await.throttle_time_ms, 0);
 }

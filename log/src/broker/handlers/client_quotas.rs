@@ -139,11 +139,12 @@ pub(crate) async fn alter(
         let result = checked.and_then(|entity| changes_of(&entity, &entry.ops));
         results.push((entity, result.map(|new| changes.extend(new))));
     }
-    if !request.validate_only && !changes.is_empty() {
-        if let Err(error) = core.propose(Command::AlterClientQuotas { changes }).await {
-            for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
-                *result = Err((error.code(), error.to_string()));
-            }
+    if !request.validate_only
+        && !changes.is_empty()
+        && let Err(error) = core.propose(Command::AlterClientQuotas { changes }).await
+    {
+        for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
+            *result = Err((error.code(), error.to_string()));
         }
     }
     AlterClientQuotasResponse {
