@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod decided;
 mod groups;
 mod offsets;
 mod producing;

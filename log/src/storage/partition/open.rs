@@ -347,7 +347,7 @@ impl Opening<'_> {
         let index_from = self.rebuilt.first().copied();
         let active = self.segments.keys().next_back().copied().unwrap_or(0);
         let is_base = |offset| self.segments.contains_key(&offset);
-        state::tidy_snapshots(self.folder, is_base, active, self.end)?;
+        state::tidy_snapshots(self.folder, is_base, self.end)?;
         let mut state = state::replay(self.folder, &segments, self.end, index_from)?;
         for base in &self.rebuilt {
             let Some(segment) = self.segments.get(base) else {

@@ -114,11 +114,11 @@ fn scan(state: &mut State, segment: &Segment, from: i64, end: i64) -> StorageRes
 }
 
 /// Deletes the snapshots that are of no use: beyond the end of the log, which something else may
-/// come to fill, and between the segments' beginnings, but for the last, that of a clean close.
+/// come to fill, and between the segments' beginnings, but for the last, that of a clean close or of
+/// a compaction.
 pub(super) fn tidy_snapshots(
     folder: &Path,
     bases: impl Fn(i64) -> bool,
-    active: i64,
     end: i64,
 ) -> StorageResult<()> {
     let mut snapshots = snapshots(folder)?;
@@ -129,7 +129,7 @@ pub(super) fn tidy_snapshots(
         .find(|offset| **offset <= end)
         .copied();
     for offset in snapshots {
-        if offset > end || Some(offset) != last || offset < active {
+        if Some(offset) != last {
             remove_if_there(&offset_file(folder, offset, SNAPSHOT_SUFFIX))?;
         }
     }
