@@ -774,6 +774,14 @@ impl World {
     /// Nobody fails any more: everything comes to rest.
     fn settle(&mut self) {
         self.faults = false;
+        // In a classic group it is for the members to see that topics have changed.
+        if self.group().is_none() {
+            for client in self.clients.iter_mut().filter(|c| c.phase == Phase::In) {
+                client.owned.clear();
+                client.phase = Phase::Out;
+                client.due = self.now;
+            }
+        }
         for _ in 0..120 {
             while !self.writes.is_empty() {
                 self.deliver_write();
