@@ -273,10 +273,18 @@ async fn leave_old_threads(job: &Job, process: uuid::Uuid) {
                 .is_some_and(|index| index >= threads)
         })
         .collect();
-    if !old.is_empty()
-        && let Err(error) = admin.remove_members(group, &old).await
-    {
+    if old.is_empty() {
+        return;
+    }
+    if let Err(error) = admin.remove_members(group, &old).await {
         tracing::debug!(%error, "members of an earlier start stay until their sessions end");
+    }
+    if job.config.exactly_once() {
+        // What they have left open would hold back whoever reads committed records.
+        let ids = old.iter().map(|instance| job.transactional_id_of(instance));
+        if let Err(error) = admin.fence_producers(&ids.collect::<Vec<_>>()).await {
+            tracing::debug!(%error, "transactions of an earlier start stay until they time out");
+        }
     }
 }
 
