@@ -15,6 +15,8 @@ mod types;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use coordinator::Coordinator;
 pub use metadata::TransactionMetadata;
