@@ -141,11 +141,12 @@ impl Job {
     /// The `transactional.id` of a worker: the same over restarts, so that a new life aborts
     /// at once what the last one has left open.
     pub(crate) fn transactional_id(&self, worker: usize) -> String {
-        format!(
-            "{}-{}",
-            self.config.application_id,
-            self.instance_id(worker)
-        )
+        self.transactional_id_of(&self.instance_id(worker))
+    }
+
+    /// The `transactional.id` that goes with a `group.instance.id`.
+    pub(crate) fn transactional_id_of(&self, instance: &str) -> String {
+        format!("{}-{instance}", self.config.application_id)
     }
 
     /// How many workers have not ended.
