@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
+mod args;
 mod commands;
 mod demo;
 mod limits;
@@ -40,16 +41,19 @@ enum Command {
     Server(commands::server::ServerArgs),
     /// Run SQL: a shell, a file or a statement; embedded or against a server
     Sql(commands::sql::SqlArgs),
-    /// Create, list, describe and delete topics
+    /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(commands::topic::TopicCommand),
     /// Write lines of standard input (or a file) to a topic
     Produce(commands::produce::ProduceArgs),
     /// Print records of a topic
     Consume(commands::consume::ConsumeArgs),
-    /// List and describe consumer groups
+    /// List, describe and delete consumer groups, and reset their offsets
     #[command(subcommand)]
     Group(commands::group::GroupCommand),
+    /// Show and change settings of topics, brokers and groups
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
     /// See it work on real data
     #[command(subcommand)]
     Demo(demo::DemoCommand),
@@ -95,6 +99,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Produce(args) => commands::produce::run(args).await?,
         Command::Consume(args) => commands::consume::run(args).await?,
         Command::Group(command) => commands::group::run(command).await?,
+        Command::Config(command) => commands::config::run(command).await?,
         Command::Demo(command) => return demo::run(command).await,
     }
     Ok(ExitCode::SUCCESS)

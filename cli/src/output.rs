@@ -32,6 +32,10 @@ impl Rows {
         self.rows.push(row);
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

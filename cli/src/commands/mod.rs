@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod config;
 pub mod consume;
 pub mod group;
 pub mod produce;

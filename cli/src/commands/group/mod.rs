@@ -1,0 +1,213 @@
+//! `thalweg group`: consumer groups, their members and their offsets.
+
+mod describe;
+mod reset;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use thalweg_log::client::{Client, TopicPartition};
+
+use crate::args::places;
+use crate::output::{Output, Rows};
+use crate::target::Target;
+
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// List groups and their states
+    List(ListArgs),
+    /// Show groups' offsets and lag, their members, or their state
+    Describe(describe::DescribeArgs),
+    /// Delete groups without members, with their offsets
+    Delete(DeleteArgs),
+    /// Move the committed offsets of groups without members
+    ResetOffsets(reset::ResetArgs),
+    /// Forget committed offsets of a group
+    DeleteOffsets(DeleteOffsetsArgs),
+    /// Take static members out of a group
+    RemoveMembers(RemoveMembersArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only groups in this state, such as Stable or Empty
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    state: Vec<String>,
+    /// Only groups of this protocol type, such as consumer
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    protocol_type: Vec<String>,
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The groups' ids
+    #[arg(required_unless_present = "all_groups")]
+    groups: Vec<String>,
+    /// Every group that has no members
+    #[arg(long, conflicts_with = "groups")]
+    all_groups: bool,
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg group delete-offsets billing --topic orders
+  thalweg group delete-offsets billing --topic orders:0,1")]
+pub struct DeleteOffsetsArgs {
+    /// The group's id
+    group: String,
+    /// A topic that the group does not read, or some of its partitions
+    #[arg(long = "topic", required = true, value_name = "TOPIC[:0,1]")]
+    topics: Vec<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveMembersArgs {
+    /// The group's id
+    group: String,
+    /// The members' group.instance.id
+    #[arg(required = true)]
+    instances: Vec<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub async fn run(command: GroupCommand) -> Result<()> {
+    match command {
+        GroupCommand::List(args) => {
+            let log = args.target.open().await?;
+            log.with(async |client| list(client, &args).await).await
+        }
+        GroupCommand::Describe(args) => {
+            let log = args.target.open().await?;
+            log.with(async |client| describe::run(client, &args).await)
+                .await
+        }
+        GroupCommand::Delete(args) => {
+            let log = args.target.open().await?;
+            log.with(async |client| delete(client, &args).await).await
+        }
+        GroupCommand::ResetOffsets(args) => {
+            args.check()?;
+            let log = args.target.open().await?;
+            log.with(async |client| reset::run(client, &args).await)
+                .await
+        }
+        GroupCommand::DeleteOffsets(args) => {
+            let log = args.target.open().await?;
+            log.with(async |client| delete_offsets(client, &args).await)
+                .await
+        }
+        GroupCommand::RemoveMembers(args) => {
+            let log = args.target.open().await?;
+            log.with(async |client| {
+                let admin = client.admin();
+                admin.remove_members(&args.group, &args.instances).await?;
+                Ok(())
+            })
+            .await?;
+            println!("Group {} goes on without them.", args.group);
+            Ok(())
+        }
+    }
+}
+
+/// A text, or nothing where it is empty.
+fn text(text: &str) -> Value {
+    match text {
+        "" => Value::Null,
+        _ => json!(text),
+    }
+}
+
+async fn list(client: &Client, args: &ListArgs) -> Result<()> {
+    let mut groups = client.admin().list_groups().await?;
+    let wanted = |filter: &[String], value: &str| {
+        filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
+    };
+    let filtered = !args.state.is_empty() || !args.protocol_type.is_empty();
+    groups
+        .retain(|g| wanted(&args.state, &g.state) && wanted(&args.protocol_type, &g.protocol_type));
+    groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+    let mut rows = Rows::new(&["GROUP", "PROTOCOL-TYPE", "STATE"]);
+    for group in groups {
+        rows.push(vec![
+            json!(group.group_id),
+            text(&group.protocol_type),
+            text(&group.state),
+        ]);
+    }
+    if rows.is_empty() && args.output == Output::Table {
+        match filtered {
+            true => println!("No group is like that."),
+            false => println!("No groups. A consumer with a group.id makes one."),
+        }
+        return Ok(());
+    }
+    rows.print(args.output);
+    Ok(())
+}
+
+async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
+    let admin = client.admin();
+    let groups = if args.all_groups {
+        let all = admin.list_groups().await?;
+        let empty = all
+            .into_iter()
+            .filter(|g| matches!(g.state.as_str(), "Empty" | "Dead"));
+        empty.map(|g| g.group_id).collect()
+    } else {
+        args.groups.clone()
+    };
+    let mut rows = Rows::new(&["GROUP", "DELETED"]);
+    let mut failed = Vec::new();
+    for (group, result) in admin.delete_groups(&groups).await? {
+        match result {
+            Ok(()) => rows.push(vec![json!(group), json!(true)]),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if !rows.is_empty() || args.output == Output::Json {
+        rows.print(args.output);
+    } else if failed.is_empty() {
+        println!("No group is without members.");
+    }
+    if !failed.is_empty() {
+        bail!(failed.join("\n"));
+    }
+    Ok(())
+}
+
+async fn delete_offsets(client: &Client, args: &DeleteOffsetsArgs) -> Result<()> {
+    let admin = client.admin();
+    let committed = admin.group_offsets(&args.group, None).await?;
+    let mut wanted = Vec::new();
+    for (topic, partitions) in places(&args.topics)? {
+        match partitions {
+            Some(some) => {
+                let topic: std::sync::Arc<str> = topic.into();
+                wanted.extend(some.iter().map(|p| TopicPartition::new(topic.clone(), *p)));
+            }
+            None => wanted.extend(committed.keys().filter(|p| *p.topic == *topic).cloned()),
+        }
+    }
+    if wanted.is_empty() {
+        bail!("group {} has committed nothing there", args.group);
+    }
+    admin.delete_group_offsets(&args.group, &wanted).await?;
+    for place in wanted {
+        println!("Group {} forgot {place}.", args.group);
+    }
+    Ok(())
+}
