@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod demo;
+mod encoding;
 mod limits;
 mod output;
 mod settings;

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod decided;
+mod dynamic;
 mod groups;
 mod offsets;
 mod producing;
