@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod encoding;
 mod limits;
+mod loggers;
 mod output;
 mod settings;
 mod sql;
@@ -55,6 +56,21 @@ enum Command {
     /// Show and change settings of topics, brokers and groups
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    /// Show and end transactions
+    #[command(subcommand)]
+    Transaction(commands::transaction::TransactionCommand),
+    /// Look into segments and data folders
+    #[command(subcommand)]
+    Log(commands::log::LogCommand),
+    /// Show the cluster: brokers, features, quorum
+    #[command(subcommand)]
+    Cluster(commands::cluster::ClusterCommand),
+    /// Elect leaders and move partitions
+    #[command(subcommand)]
+    Partition(commands::partition::PartitionCommand),
+    /// Show and change what clients may take
+    #[command(subcommand)]
+    Quota(commands::quota::QuotaCommand),
     /// See it work on real data
     #[command(subcommand)]
     Demo(demo::DemoCommand),
@@ -62,11 +78,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&cli.log))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    start_logging(&cli.log);
     limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -92,6 +104,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Logs to standard error, by a filter that can be changed while the process runs.
+fn start_logging(filter: &str) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.init();
+    let apply = move |filter| handle.reload(filter).map_err(|e| e.to_string());
+    let levels = loggers::Levels::new(filter, Box::new(apply));
+    thalweg_log::broker::install_loggers(std::sync::Arc::new(levels));
+}
+
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Server(args) => commands::server::run(args).await?,
@@ -101,6 +127,11 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Consume(args) => commands::consume::run(args).await?,
         Command::Group(command) => commands::group::run(command).await?,
         Command::Config(command) => commands::config::run(command).await?,
+        Command::Transaction(command) => commands::transaction::run(command).await?,
+        Command::Log(command) => commands::log::run(command).await?,
+        Command::Cluster(command) => commands::cluster::run(command).await?,
+        Command::Partition(command) => commands::partition::run(command).await?,
+        Command::Quota(command) => commands::quota::run(command).await?,
         Command::Demo(command) => return demo::run(command).await,
     }
     Ok(ExitCode::SUCCESS)

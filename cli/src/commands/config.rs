@@ -56,6 +56,9 @@ pub struct DescribeArgs {
     /// Show what each setting does
     #[arg(long)]
     docs: bool,
+    /// Show every place that sets a setting, the nearest first
+    #[arg(long)]
+    synonyms: bool,
     /// Only settings whose key contains this
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
@@ -218,18 +221,19 @@ fn print(args: &DescribeArgs, all: &[(ConfigResource, Vec<ConfigEntry>)]) {
         if several {
             println!("{}{resource}:", if at > 0 { "\n" } else { "" });
         }
-        let mut columns = vec!["KEY", "VALUE", "SOURCE", "SYNONYMS"];
+        let mut columns = vec!["KEY", "VALUE", "SOURCE"];
+        if args.synonyms {
+            columns.push("SYNONYMS");
+        }
         if args.docs {
             columns.push("DOCUMENTATION");
         }
         let mut rows = Rows::new(&columns);
         for entry in entries {
-            let mut row = vec![
-                json!(entry.name),
-                value(entry),
-                json!(source(entry.source)),
-                json!(synonyms(entry)),
-            ];
+            let mut row = vec![json!(entry.name), value(entry), json!(source(entry.source))];
+            if args.synonyms {
+                row.push(json!(synonyms(entry)));
+            }
             if args.docs {
                 row.push(json!(entry.documentation));
             }
@@ -239,10 +243,11 @@ fn print(args: &DescribeArgs, all: &[(ConfigResource, Vec<ConfigEntry>)]) {
     }
 }
 
-/// What is set besides the value that holds.
+/// Every place that sets the entry.
 fn synonyms(entry: &ConfigEntry) -> Vec<String> {
-    let others = entry.synonyms.iter().skip(1);
-    others
+    entry
+        .synonyms
+        .iter()
         .map(|s| {
             let value = s.value.as_deref().unwrap_or("-");
             format!("{}:{}={value}", source(s.source), s.name)

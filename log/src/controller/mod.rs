@@ -23,4 +23,4 @@ pub use features::{
 pub use image::{BrokerImage, MetadataImage, Outcome, PartitionImage, Refusal, TopicImage};
 pub use quorum::{AppliedImage, Quorum, QuorumError};
 pub use quotas::{QuotaChange, QuotaEntity, QuotaValue, Quotas};
-pub use raft::{RaftQuorum, RaftQuorumConfig};
+pub use raft::{RaftQuorum, RaftQuorumConfig, describe_metadata_record};

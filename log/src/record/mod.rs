@@ -28,6 +28,7 @@ mod iter;
 mod snappy;
 mod varint;
 
+pub use ::crc32c::crc32c;
 pub use batch::{Batches, RecordBatch, batches};
 pub use builder::BatchBuilder;
 pub use compression::{Compression, DEFAULT_DECOMPRESSED_LIMIT};

@@ -391,7 +391,7 @@ async fn the_legacy_way_replaces_everything() {
 async fn every_setting_has_its_type_and_text() {
     let bench = Bench::start(&[]).await;
     bench.create("t", 1, &[]).await;
-    for (resource, name, at_least) in [(TOPIC, "t", 34), (BROKER, "1", 180), (GROUP, "g", 3)] {
+    for (resource, name, at_least) in [(TOPIC, "t", 33), (BROKER, "1", 180), (GROUP, "g", 3)] {
         let result = describe(&bench, resource, name).await;
         assert!(result.configs.len() >= at_least, "{}", result.configs.len());
         for config in result.configs {

@@ -212,6 +212,11 @@ async fn consume(
             break;
         }
         let fetched = consumer.poll_records(Duration::from_millis(500)).await?;
+        // Where each partition's printed records end, for the commit.
+        let mut printed: BTreeMap<TopicPartition, i64> = fetched
+            .iter()
+            .map(|records| (records.topic_partition.clone(), records.start_offset))
+            .collect();
         'fetched: for records in fetched {
             let place = records.topic_partition.clone();
             let end = ends.as_ref().and_then(|ends| ends.get(&place)).copied();
@@ -225,8 +230,14 @@ async fn consume(
                     break 'fetched;
                 }
                 format.print(&mut out, args.encoding, &place, &record)?;
+                printed.insert(place.clone(), record.offset + 1);
                 bar.inc(1);
                 left -= 1;
+            }
+        }
+        if left == 0 && args.group.is_some() {
+            for (place, offset) in printed {
+                consumer.seek(&place, offset)?;
             }
         }
         out.flush()?;

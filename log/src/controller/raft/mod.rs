@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use self::log::RaftLog;
 use self::network::Peers;
 use self::state_machine::MetadataStateMachine;
+pub use self::types::describe_metadata_record;
 use self::types::{NodeId, TypeConfig};
 use super::command::Command;
 use super::image::Outcome;

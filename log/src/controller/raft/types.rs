@@ -94,6 +94,23 @@ pub(crate) fn decode_entry(
     })
 }
 
+/// What a record of the metadata log says, for people: a command, a change of the quorum, or
+/// nothing.
+///
+/// # Errors
+/// [`DecodeError`] if the value is not exactly one entry of a known version.
+pub fn describe_metadata_record(value: Bytes) -> Result<String, DecodeError> {
+    let entry = decode_entry(0, 0, value)?;
+    Ok(match entry.payload {
+        EntryPayload::Blank => "a leader begins".to_owned(),
+        EntryPayload::Normal(command) => format!("{command:?}"),
+        EntryPayload::Membership(membership) => {
+            let voters: Vec<NodeId> = membership.voter_ids().collect();
+            format!("the voters are {voters:?}")
+        }
+    })
+}
+
 pub(crate) fn write_membership(w: &mut Writer, membership: &Membership<NodeId, BasicNode>) {
     let configs = membership.get_joint_config();
     w.count(configs.len());
