@@ -104,8 +104,11 @@ impl Loggers for Levels {
     }
 
     fn set(&self, logger: &str, level: Option<&str>) -> Result<(), String> {
-        let known = |name: &&str| logger == **name || logger.starts_with(&format!("{name}::"));
-        if logger != ROOT_LOGGER && !KNOWN.iter().any(|name| known(&name)) {
+        let known = |name: &str| {
+            let below = logger.strip_prefix(name);
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        if logger != ROOT_LOGGER && !KNOWN.iter().any(|name| known(name)) {
             return Err(format!("Logger {logger} does not exist!"));
         }
         let mut set = self.locked();

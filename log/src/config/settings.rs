@@ -472,7 +472,8 @@ impl Resolver<'_> {
     fn roles(&self) -> Result<(), ConfigError> {
         let roles = self.words("process.roles");
         let has = |role: &str| roles.iter().any(|r| r == role);
-        if !roles.is_empty() && !(has("broker") && has("controller")) {
+        let both = has("broker") && has("controller");
+        if !roles.is_empty() && !both {
             return Err(invalid(
                 "process.roles",
                 &roles.join(","),
