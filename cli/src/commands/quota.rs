@@ -63,7 +63,7 @@ pub struct DescribeArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Quotas are kept and described; the broker does not hold clients to them yet. Examples:
+    after_help = "A Thalweg broker holds connections to producer_byte_rate and consumer_byte_rate; other quotas are kept only. Examples:
   thalweg quota alter --client-id loader --set producer_byte_rate=1048576
   thalweg quota alter --user '' --delete request_percentage"
 )]

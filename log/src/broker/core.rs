@@ -207,6 +207,9 @@ impl Core {
             .with_dynamic(cluster.map(|l| &**l), broker.map(|l| &**l))
         {
             Ok(new) => {
+                if new.cleaner != now.cleaner {
+                    self.logs.reconfigure_cleaner(cleaner_config(&new.cleaner));
+                }
                 let new = Arc::new(new);
                 *self.live.write() = Arc::clone(&new);
                 new
@@ -226,11 +229,6 @@ impl Core {
     /// This broker's id.
     pub(crate) fn node_id(&self) -> i32 {
         self.settings.node_id
-    }
-
-    /// Host and port of a broker's first listener.
-    pub(crate) fn endpoint(image: &MetadataImage, broker: i32) -> (Str, i32) {
-        Self::endpoint_on(image, broker, "")
     }
 
     /// Host and port that clients of a listener are told for a broker.

@@ -406,6 +406,11 @@ impl LogManager {
         Cleaner::start(self, clock);
     }
 
+    /// Has the cleaner take other settings, but for the number of its threads.
+    pub fn reconfigure_cleaner(&self, config: CleanerConfig) {
+        self.cleaner.reconfigure(config);
+    }
+
     /// Compacts the log with the largest dirty share, where that is due: what the cleaner's threads
     /// do over and over. `None` when there is none, or when it could not be.
     pub fn compact_dirtiest(&self, now: i64) -> Option<Compaction> {

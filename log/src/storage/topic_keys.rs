@@ -126,7 +126,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::BetweenOrDefault(1, 9),
         number,
         compression_gzip_level,
-        false,
+        true,
         "How hard gzip tries where compression.type is gzip; -1 leaves it to the codec."
     ),
     key!(
@@ -161,7 +161,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::Between(-131_072, 22),
         number,
         compression_zstd_level,
-        false,
+        true,
         "How hard zstd tries where compression.type is zstd."
     ),
     key!(

@@ -172,7 +172,7 @@ fn decoder(args: &DumpArgs, path: &Path) -> Decoder {
 fn dump_log(args: &DumpArgs, path: &Path) -> Result<()> {
     let decoder = decoder(args, path);
     let mut segment = Segment::open(path)?;
-    while let Some((position, batch)) = segment.next()? {
+    while let Some((position, batch)) = segment.next_batch()? {
         let valid = batch.verify();
         match args.output {
             Output::Table => print_batch(position, &batch, valid.is_ok()),
@@ -366,15 +366,12 @@ fn entries(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
 fn index(path: &Path) -> Result<Rows> {
     let base = base_offset(path)?;
     let mut rows = Rows::new(&["OFFSET", "POSITION"]);
-    for mut entry in entries(&read(path)?, 8) {
+    let bytes = read(path)?;
+    if bytes.iter().all(|b| *b == 0) {
+        return Ok(rows);
+    }
+    for mut entry in entries(&bytes, 8) {
         let (relative, position) = (entry.get_u32(), entry.get_u32());
-        if rows.is_empty() && relative == 0 && position == 0 && fs::metadata(path)?.len() > 8 {
-            // An index that was only given its size ahead.
-            let rest = read(path)?;
-            if rest.iter().all(|b| *b == 0) {
-                break;
-            }
-        }
         rows.push(vec![json!(base + i64::from(relative)), json!(position)]);
     }
     Ok(rows)

@@ -36,7 +36,7 @@ impl Segment {
     }
 
     /// The next batch with its place in the file. Its CRC is not checked.
-    pub fn next(&mut self) -> Result<Option<(u64, RecordBatch)>> {
+    pub fn next_batch(&mut self) -> Result<Option<(u64, RecordBatch)>> {
         let (at, left) = (self.position, self.size - self.position);
         if left == 0 {
             return Ok(None);

@@ -136,7 +136,7 @@ fn log(path: &Path, seen: &mut Seen, bar: &indicatif::ProgressBar) -> Result<()>
     seen.first.get_or_insert(base);
     let mut next = base;
     let mut segment = Segment::open(path)?;
-    while let Some((position, batch)) = segment.next()? {
+    while let Some((position, batch)) = segment.next_batch()? {
         batch
             .verify()
             .with_context(|| format!("{shown}: the batch at position {position}"))?;
@@ -182,7 +182,7 @@ fn index(path: &Path) -> Result<()> {
     }
     let mut wanted = wanted.into_iter().peekable();
     let mut segment = Segment::open(&log)?;
-    while let Some((position, batch)) = segment.next()? {
+    while let Some((position, batch)) = segment.next_batch()? {
         while let Some((offset, at)) = wanted.peek().copied() {
             if at > position {
                 break;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
 use crate::wire::messages::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::{ErrorCode, Str};
 
@@ -11,6 +11,7 @@ const TRANSACTION: i8 = 1;
 
 pub(crate) async fn handle(
     core: &Arc<Core>,
+    cx: &Context,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let batch = !request.coordinator_keys.is_empty();
@@ -19,7 +20,7 @@ pub(crate) async fn handle(
     } else {
         vec![request.key]
     };
-    let found = find(core, request.key_type).await;
+    let found = find(core, cx, request.key_type).await;
     let coordinators: Vec<Coordinator> = keys
         .into_iter()
         .map(|key| match &found {
@@ -56,16 +57,20 @@ pub(crate) async fn handle(
     response
 }
 
-async fn find(core: &Arc<Core>, key_type: i8) -> Result<(i32, Str, i32), (ErrorCode, String)> {
+async fn find(
+    core: &Arc<Core>,
+    cx: &Context,
+    key_type: i8,
+) -> Result<(i32, Str, i32), (ErrorCode, String)> {
     match key_type {
         GROUP => {
             core.groups.ensure_topic(core).await?;
-            let (host, port) = Core::endpoint(&core.image(), core.node_id());
+            let (host, port) = Core::endpoint_on(&core.image(), core.node_id(), &cx.listener);
             Ok((core.node_id(), host, port))
         }
         TRANSACTION => {
             core.transactions.ensure_topic(core).await?;
-            let (host, port) = Core::endpoint(&core.image(), core.node_id());
+            let (host, port) = Core::endpoint_on(&core.image(), core.node_id(), &cx.listener);
             Ok((core.node_id(), host, port))
         }
         other => Err((

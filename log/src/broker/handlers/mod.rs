@@ -109,7 +109,7 @@ handlers! {
     Request::ListConfigResources(r) => list_config_resources::handle(core, cx, &r).into(),
     Request::DescribeCluster(r) => describe_cluster::handle(core, cx, &r).into(),
     Request::DescribeTopicPartitions(r) => describe_topic_partitions::handle(core, &r).into(),
-    Request::FindCoordinator(r) => find_coordinator::handle(core, r).await.into(),
+    Request::FindCoordinator(r) => find_coordinator::handle(core, cx, r).await.into(),
     Request::OffsetCommit(r) => core.groups.offset_commit(core, cx, r).await.into(),
     Request::TxnOffsetCommit(r) => core.groups.txn_offset_commit(core, cx, r).await.into(),
     Request::OffsetFetch(r) => core.groups.offset_fetch(core, cx, r).into(),

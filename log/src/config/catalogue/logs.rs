@@ -17,7 +17,7 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "log.cleaner.io.max.bytes.per.second" Double Some("1.7976931348623157E308"), Any, ClusterWide,
         "What the cleaner may read and write a second, over all its threads.";
     "log.cleaner.threads" Int Some("1"), AtLeast(0), ClusterWide,
-        "Threads that compact logs.";
+        "Threads that compact logs. A change holds from the next start on.";
     "log.flush.offset.checkpoint.interval.ms" Int Some("60000"), AtLeast(0), ReadOnly,
         "How often it is written down up to where the logs were flushed, which is where recovery after a crash begins.";
     "log.flush.scheduler.interval.ms" Long Some("9223372036854775807"), AtLeast(1), ReadOnly,
@@ -33,5 +33,5 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "log.roll.jitter.hours" Int Some("0"), AtLeast(0), ReadOnly,
         "At most so much is taken off that age at random, in hours, where log.roll.jitter.ms is not set.";
     "producer.id.expiration.ms" Int Some("86400000"), AtLeast(1), ClusterWide,
-        "What a partition remembers of a producer that wrote nothing for longer is dropped, unless a transaction of it is open.";
+        "What a partition remembers of a producer that wrote nothing for longer is dropped, unless a transaction of it is open. A change holds from the next start on.";
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::super::error::StorageError;
 use super::super::manager::LogManager;
@@ -70,7 +70,7 @@ struct State {
 /// The cleaner of a [`LogManager`].
 #[derive(Debug)]
 pub(crate) struct Cleaner {
-    config: CleanerConfig,
+    config: RwLock<CleanerConfig>,
     state: Mutex<State>,
     stopping: AtomicBool,
     wake: Condvar,
@@ -80,12 +80,24 @@ pub(crate) struct Cleaner {
 impl Cleaner {
     pub(crate) fn new(config: CleanerConfig) -> Self {
         Self {
-            config,
+            config: RwLock::new(config),
             state: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Condvar::new(),
             threads: Mutex::default(),
         }
+    }
+
+    fn config(&self) -> CleanerConfig {
+        self.config.read().clone()
+    }
+
+    /// Takes other settings from the next compaction on; how many threads there are stays.
+    pub(crate) fn reconfigure(&self, config: CleanerConfig) {
+        let threads = self.config.read().threads;
+        *self.config.write() = CleanerConfig { threads, ..config };
+        let _state = self.state.lock();
+        self.wake.notify_all();
     }
 
     /// The logs that cannot be compacted, and why.
@@ -111,10 +123,11 @@ impl Cleaner {
     /// Starts the threads. `clock` tells the time in milliseconds since the epoch.
     pub(crate) fn start(manager: &Arc<LogManager>, clock: fn() -> i64) {
         let cleaner = manager.cleaner();
-        if !cleaner.config.enable {
+        let config = cleaner.config();
+        if !config.enable {
             return;
         }
-        for n in 0..cleaner.config.threads.max(1) {
+        for n in 0..config.threads.max(1) {
             let (weak, shared) = (Arc::downgrade(manager), Arc::clone(cleaner));
             let spawned = std::thread::Builder::new()
                 .name(format!("log-cleaner-{n}"))
@@ -136,9 +149,9 @@ impl Cleaner {
     }
 
     fn rest(&self) {
+        let backoff = Duration::from_millis(self.config().backoff_ms.max(1));
         let mut state = self.state.lock();
         if !self.is_stopping() {
-            let backoff = Duration::from_millis(self.config.backoff_ms.max(1));
             self.wake.wait_for(&mut state, backoff);
         }
     }
@@ -219,16 +232,17 @@ impl Cleaner {
         paced: bool,
     ) -> Result<CompactionStats, Stopped> {
         let _cleaning = log.lock_cleaning();
-        let threads = self.config.threads.max(1);
+        let config = self.config();
+        let threads = config.threads.max(1);
         let began = Instant::now();
         let moved = std::cell::Cell::new(0u64);
-        let allowed = self.config.io_max_bytes_per_second / threads as f64;
+        let allowed = config.io_max_bytes_per_second / threads as f64;
         Run {
             log,
             cleanable,
-            map_bytes: self.config.dedupe_buffer_size / threads,
-            load_factor: self.config.load_factor,
-            io_bytes: (self.config.io_buffer_size / threads / 2).max(4096),
+            map_bytes: config.dedupe_buffer_size / threads,
+            load_factor: config.load_factor,
+            io_bytes: (config.io_buffer_size / threads / 2).max(4096),
             now,
             stop: &|| self.is_stopping(),
             pace: &|bytes| {
