@@ -1,8 +1,29 @@
 //! What a command prints: a table for people, JSON for machines.
 
+use std::io::Write as _;
+
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::{Map, Value};
+
+/// Prints a line. Where the reader has gone away, as in `thalweg log dump FILE | head`, the program
+/// ends, and well: it has nobody left to work for.
+pub fn print_line(line: std::fmt::Arguments<'_>) {
+    let printed = std::io::stdout().lock().write_fmt(format_args!("{line}\n"));
+    if let Err(error) = printed {
+        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        if !gone {
+            eprintln!("error: cannot print: {error}");
+        }
+        std::process::exit(i32::from(!gone));
+    }
+}
+
+/// As `println!`, through [`print_line`].
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::print_line(format_args!($($text)*)) };
+}
+pub(crate) use say;
 
 /// How a command prints what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -42,8 +63,8 @@ impl Rows {
 
     pub fn print(&self, output: Output) {
         match output {
-            Output::Json => println!("{}", self.to_json()),
-            Output::Table => println!("{}", self.to_table()),
+            Output::Json => say!("{}", self.to_json()),
+            Output::Table => say!("{}", self.to_table()),
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use thalweg_log::client::Client;
 
 use crate::args::shown_time;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -62,10 +62,10 @@ async fn describe(client: &Client, output: Output) -> Result<()> {
     }
     match output {
         Output::Table => {
-            println!("Cluster ID: {}", cluster.cluster_id);
+            say!("Cluster ID: {}", cluster.cluster_id);
             rows.print(Output::Table);
         }
-        Output::Json => println!(
+        Output::Json => say!(
             "{}",
             json!({
                 "cluster_id": cluster.cluster_id,
@@ -122,13 +122,15 @@ async fn quorum(client: &Client, output: Output) -> Result<()> {
     }
     match output {
         Output::Table => {
-            println!(
+            say!(
                 "Leader: {}   Epoch: {}   High watermark: {}",
-                quorum.leader_id, quorum.leader_epoch, quorum.high_watermark
+                quorum.leader_id,
+                quorum.leader_epoch,
+                quorum.high_watermark
             );
             rows.print(Output::Table);
         }
-        Output::Json => println!(
+        Output::Json => say!(
             "{}",
             json!({
                 "leader": quorum.leader_id,

@@ -9,7 +9,7 @@ use thalweg_log::client::{
 use thalweg_log::config::nearest_key;
 
 use crate::commands::topic::ConfigChanges;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -104,8 +104,8 @@ pub async fn run(command: ConfigCommand) -> Result<()> {
             log.with(async |client| alter(client, &resource, changes, args.dry_run).await)
                 .await?;
             match args.dry_run {
-                true => println!("The configuration of {resource} would be altered."),
-                false => println!("Altered the configuration of {resource}."),
+                true => say!("The configuration of {resource} would be altered."),
+                false => say!("Altered the configuration of {resource}."),
             }
             Ok(())
         }
@@ -192,7 +192,7 @@ async fn describe(client: &Client, args: &DescribeArgs) -> Result<()> {
     match args.output {
         Output::Json => {
             let all: Vec<Value> = all.iter().map(|(r, entries)| to_json(r, entries)).collect();
-            println!("{}", json!(all));
+            say!("{}", json!(all));
         }
         Output::Table => print(args, &all),
     }
@@ -211,15 +211,15 @@ fn print(args: &DescribeArgs, all: &[(ConfigResource, Vec<ConfigEntry>)]) {
     if shown.iter().all(|(_, entries)| entries.is_empty()) {
         match shown.first() {
             Some((resource, _)) => {
-                println!("Nothing is set for {resource}. With --all its defaults are shown.")
+                say!("Nothing is set for {resource}. With --all its defaults are shown.")
             }
-            None => println!("Nothing is set."),
+            None => say!("Nothing is set."),
         }
         return;
     }
     for (at, (resource, entries)) in shown.iter().enumerate() {
         if several {
-            println!("{}{resource}:", if at > 0 { "\n" } else { "" });
+            say!("{}{resource}:", if at > 0 { "\n" } else { "" });
         }
         let mut columns = vec!["KEY", "VALUE", "SOURCE"];
         if args.synonyms {

@@ -8,7 +8,7 @@ use serde_json::json;
 use thalweg_log::client::{Client, ElectionType, TopicPartition};
 
 use crate::args::{numbers, places};
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -125,7 +125,7 @@ async fn elect(client: &Client, args: &ElectArgs) -> Result<()> {
         ]);
     }
     if rows.is_empty() && failed.is_empty() && args.output == Output::Table {
-        println!("Every partition is led by its preferred replica already.");
+        say!("Every partition is led by its preferred replica already.");
         return Ok(());
     }
     rows.print(args.output);
@@ -153,8 +153,8 @@ async fn reassign(client: &Client, args: &ReassignArgs) -> Result<()> {
     let mut failed = Vec::new();
     for (place, result) in client.admin().alter_partition_reassignments(&moves).await? {
         match (result, &replicas) {
-            (Ok(()), Some(to)) => println!("{place} moves to {to:?}."),
-            (Ok(()), None) => println!("{place} stays where it was."),
+            (Ok(()), Some(to)) => say!("{place} moves to {to:?}."),
+            (Ok(()), None) => say!("{place} stays where it was."),
             (Err(e), _) => failed.push(format!("{place}: {e}")),
         }
     }
@@ -177,7 +177,7 @@ async fn reassignments(client: &Client, args: &ListArgs) -> Result<()> {
         ]);
     }
     if rows.is_empty() && args.output == Output::Table {
-        println!("No partition is being moved.");
+        say!("No partition is being moved.");
         return Ok(());
     }
     rows.print(args.output);

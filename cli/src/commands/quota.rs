@@ -10,7 +10,7 @@ use thalweg_log::client::{
 };
 
 use crate::args::pairs;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -121,7 +121,7 @@ async fn describe(client: &Client, args: &DescribeArgs) -> Result<()> {
         }
     }
     if rows.is_empty() && args.output == Output::Table {
-        println!("There is no such quota.");
+        say!("There is no such quota.");
         return Ok(());
     }
     rows.print(args.output);
@@ -170,8 +170,8 @@ async fn alter(client: &Client, entity: ClientQuotaEntity, ops: Ops, dry_run: bo
         .await?;
     results.into_values().collect::<Result<Vec<()>, _>>()?;
     match dry_run {
-        true => println!("The quotas of {name} would be altered."),
-        false => println!("Altered the quotas of {name}."),
+        true => say!("The quotas of {name} would be altered."),
+        false => say!("Altered the quotas of {name}."),
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use thalweg_log::client::{
 };
 
 use crate::args::{places, shown_time, span};
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -152,7 +152,7 @@ pub async fn run(command: TransactionCommand) -> Result<()> {
                 let fenced = fenced
                     .remove(&args.id)
                     .context("the broker said nothing of it")??;
-                println!(
+                say!(
                     "The producer of {} is fenced by epoch {}; its transaction, if one was open, is aborted.",
                     args.id, fenced.epoch
                 );
@@ -181,7 +181,7 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
         ]);
     }
     if rows.is_empty() && args.output == Output::Table {
-        println!("No transactional id is like that.");
+        say!("No transactional id is like that.");
         return Ok(());
     }
     rows.print(args.output);
@@ -278,7 +278,7 @@ async fn producers(client: &Client, args: &ProducersArgs) -> Result<()> {
         }
     }
     if rows.is_empty() && failed.is_empty() && args.output == Output::Table {
-        println!("No idempotent producer has written there lately.");
+        say!("No idempotent producer has written there lately.");
         return Ok(());
     }
     rows.print(args.output);
@@ -341,7 +341,7 @@ async fn find_hanging(client: &Client, args: &HangingArgs) -> Result<()> {
         rows.push(producer_row(place, p));
     }
     if rows.is_empty() && args.output == Output::Table {
-        println!("No transaction hangs.");
+        say!("No transaction hangs.");
         return Ok(());
     }
     rows.print(args.output);
@@ -409,7 +409,7 @@ async fn abort(client: &Client, args: &AbortArgs) -> Result<()> {
         (None, None) => bail!("say which transaction: --start-offset or --producer-id"),
     };
     client.admin().abort_transaction(&hanging).await?;
-    println!(
+    say!(
         "Aborted the transaction of producer {} in {place}.",
         hanging.producer_id
     );

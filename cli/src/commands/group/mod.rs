@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use thalweg_log::client::{Client, TopicPartition};
 
 use crate::args::places;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -117,7 +117,7 @@ pub async fn run(command: GroupCommand) -> Result<()> {
                 Ok(())
             })
             .await?;
-            println!("Group {} goes on without them.", args.group);
+            say!("Group {} goes on without them.", args.group);
             Ok(())
         }
     }
@@ -150,8 +150,8 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
     }
     if rows.is_empty() && args.output == Output::Table {
         match filtered {
-            true => println!("No group is like that."),
-            false => println!("No groups. A consumer with a group.id makes one."),
+            true => say!("No group is like that."),
+            false => say!("No groups. A consumer with a group.id makes one."),
         }
         return Ok(());
     }
@@ -181,7 +181,7 @@ async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
     if !rows.is_empty() || args.output == Output::Json {
         rows.print(args.output);
     } else if failed.is_empty() {
-        println!("No group is without members.");
+        say!("No group is without members.");
     }
     if !failed.is_empty() {
         bail!(failed.join("\n"));
@@ -207,7 +207,7 @@ async fn delete_offsets(client: &Client, args: &DeleteOffsetsArgs) -> Result<()>
     }
     admin.delete_group_offsets(&args.group, &wanted).await?;
     for place in wanted {
-        println!("Group {} forgot {place}.", args.group);
+        say!("Group {} forgot {place}.", args.group);
     }
     Ok(())
 }

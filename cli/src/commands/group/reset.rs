@@ -11,7 +11,7 @@ use serde_json::json;
 use thalweg_log::client::{Client, IsolationLevel, OffsetAndMetadata, OffsetSpec, TopicPartition};
 
 use crate::args::{places, span, time};
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -139,7 +139,7 @@ pub(super) async fn run(client: &Client, args: &ResetArgs) -> Result<()> {
                 } else {
                     String::new()
                 };
-                println!("{prefix}{},{},{offset}", place.topic, place.partition);
+                say!("{prefix}{},{},{offset}", place.topic, place.partition);
             }
             rows.push(vec![
                 json!(group),
@@ -164,7 +164,7 @@ pub(super) async fn run(client: &Client, args: &ResetArgs) -> Result<()> {
             eprintln!("This is a plan: nothing was changed. Add --execute to carry it out.");
         }
         if rows.is_empty() && failed.is_empty() && args.output == Output::Table {
-            println!("There is nothing to reset: no offset is committed there.");
+            say!("There is nothing to reset: no offset is committed there.");
         }
     }
     if !failed.is_empty() {

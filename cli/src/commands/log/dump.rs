@@ -14,7 +14,7 @@ use thalweg_log::transaction::TransactionRecord;
 
 use super::segment::{Segment, base_offset};
 use crate::encoding::Encoding;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Decoder {
@@ -126,7 +126,7 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
 
 fn dump(args: &DumpArgs, path: &Path) -> Result<()> {
     if args.output == Output::Table {
-        println!("{}:", path.display());
+        say!("{}:", path.display());
     }
     let rows = match kind(path) {
         Some(Kind::Log) => return dump_log(args, path),
@@ -141,10 +141,10 @@ fn dump(args: &DumpArgs, path: &Path) -> Result<()> {
         ),
     };
     match args.output {
-        Output::Table if rows.is_empty() => println!("(empty)"),
+        Output::Table if rows.is_empty() => say!("(empty)"),
         Output::Table => rows.print(Output::Table),
         Output::Json => {
-            println!(
+            say!(
                 "{}",
                 json!({"file": path.display().to_string(), "entries": rows.to_json()})
             );
@@ -177,7 +177,7 @@ fn dump_log(args: &DumpArgs, path: &Path) -> Result<()> {
         match args.output {
             Output::Table => print_batch(position, &batch, valid.is_ok()),
             Output::Json if !args.deep => {
-                println!("{}", batch_json(path, position, &batch, valid.is_ok()));
+                say!("{}", batch_json(path, position, &batch, valid.is_ok()));
             }
             Output::Json => {}
         }
@@ -193,7 +193,7 @@ fn dump_log(args: &DumpArgs, path: &Path) -> Result<()> {
             match args.output {
                 _ if !args.deep => {}
                 Output::Table => print_record(args, decoder, &batch, &record),
-                Output::Json => println!("{}", record_json(args, decoder, path, &batch, &record)),
+                Output::Json => say!("{}", record_json(args, decoder, path, &batch, &record)),
             }
         }
     }
@@ -202,7 +202,7 @@ fn dump_log(args: &DumpArgs, path: &Path) -> Result<()> {
 
 fn print_batch(position: u64, batch: &RecordBatch, valid: bool) {
     let horizon = batch.delete_horizon();
-    println!(
+    say!(
         "baseOffset: {} lastOffset: {} count: {} baseSequence: {} lastSequence: {} producerId: {} producerEpoch: {} partitionLeaderEpoch: {} isTransactional: {} isControl: {} deleteHorizonMs: {} position: {position} {}: {} size: {} magic: 2 compresscodec: {} crc: {} isvalid: {valid}",
         batch.base_offset,
         batch.last_offset(),
@@ -253,7 +253,7 @@ fn print_record(args: &DumpArgs, decoder: Decoder, batch: &RecordBatch, record: 
         None => "-1".to_owned(),
     };
     let names: Vec<_> = record.headers.iter().map(|h| h.name()).collect();
-    print!(
+    let head = format!(
         "| offset: {} {}: {} keySize: {} valueSize: {} headerKeys: [{}]",
         record.offset,
         batch.timestamp_type(),
@@ -263,9 +263,9 @@ fn print_record(args: &DumpArgs, decoder: Decoder, batch: &RecordBatch, record: 
         names.join(",")
     );
     match decoded(decoder, batch, record) {
-        Some(text) => println!(" {text}"),
-        None => println!(
-            " key: {} payload: {}",
+        Some(text) => say!("{head} {text}"),
+        None => say!(
+            "{head} key: {} payload: {}",
             shown(args.encoding, &record.key),
             shown(args.encoding, &record.value)
         ),

@@ -10,7 +10,7 @@ use thalweg_log::client::{
 };
 
 use crate::args::pairs;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ impl ConfigChanges {
 pub(super) async fn alter(client: &Client, args: &AlterArgs) -> Result<()> {
     let resource = ConfigResource::Topic(args.topic.clone());
     crate::commands::config::alter(client, &resource, args.changes.list()?, false).await?;
-    println!("Altered topic {}.", args.topic);
+    say!("Altered topic {}.", args.topic);
     Ok(())
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn add_partitions(client: &Client, args: &AddPartitionsArgs) ->
         }
     };
     client.admin().create_partitions(&args.topic, total).await?;
-    println!("Topic {} has {total} partitions now.", args.topic);
+    say!("Topic {} has {total} partitions now.", args.topic);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use thalweg_log::client::{
     TopicPartition,
 };
 
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -188,20 +188,20 @@ fn print(args: &DescribeArgs, shown: &[Shown]) {
         let all: Vec<Value> = shown.iter().map(to_json).collect();
         // One topic that was asked for is one object; of several there is a list.
         match all.as_slice() {
-            [only] if args.topics.len() == 1 => println!("{only}"),
-            all => println!("{}", json!(all)),
+            [only] if args.topics.len() == 1 => say!("{only}"),
+            all => say!("{}", json!(all)),
         }
         return;
     }
     if shown.is_empty() && args.topics.is_empty() {
-        println!("No partition or topic is like that.");
+        say!("No partition or topic is like that.");
     }
     for (at, shown) in shown.iter().enumerate() {
         if at > 0 {
-            println!();
+            say!("");
         }
         let replicas = shown.topic.partitions.iter().map(|p| p.replicas.len());
-        println!(
+        say!(
             "Topic: {}   TopicId: {}   PartitionCount: {}   ReplicationFactor: {}",
             shown.topic.name,
             shown.topic.id,
@@ -214,9 +214,9 @@ fn print(args: &DescribeArgs, shown: &[Shown]) {
             .map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("-")))
             .collect();
         match args.all_configs {
-            true => entries.iter().for_each(|entry| println!("  {entry}")),
+            true => entries.iter().for_each(|entry| say!("  {entry}")),
             false if entries.is_empty() => {}
-            false => println!("Configs: {}", entries.join(" ")),
+            false => say!("Configs: {}", entries.join(" ")),
         }
         if !args.overridden {
             shown.partitions.print(Output::Table);

@@ -12,7 +12,7 @@ use serde_json::json;
 use thalweg_log::client::{Client, ClientError};
 use thalweg_log::wire::ErrorCode;
 
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -118,8 +118,8 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
     }
     if rows.is_empty() && args.output == Output::Table {
         match &args.pattern {
-            Some(pattern) => println!("No topic's name contains {pattern:?}."),
-            None => println!("No topics yet. Create one with `thalweg topic create NAME`."),
+            Some(pattern) => say!("No topic's name contains {pattern:?}."),
+            None => say!("No topics yet. Create one with `thalweg topic create NAME`."),
         }
         return Ok(());
     }
@@ -136,7 +136,7 @@ async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
             Ok(()) => {
                 rows.push(vec![json!(topic), json!(true)]);
                 if args.output == Output::Table {
-                    println!("Deleted {topic}.");
+                    say!("Deleted {topic}.");
                 }
             }
             Err(error) if args.if_exists && is_unknown(&error) => {
