@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
+use super::faults::{Point, point};
 use super::files::{
     DELETE_DIR_SUFFIX, create_empty, parse_partition_dir, remove_if_there, rename, sync_dir,
     sync_file, write_atomically,
@@ -199,7 +200,8 @@ impl LogManager {
         ));
         let moved = self.copy_and_swap(&log, &dir, &future, &key, now);
         self.futures.lock().remove(&key);
-        if moved.is_err() {
+        // Once the old folder has lost its name, the copy is what the next start goes on with.
+        if moved.is_err() && log.folder().exists() {
             let _ = fs::remove_dir_all(&future);
         }
         Ok(moved?)
@@ -384,7 +386,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 /// Copies a file and has it on disk; `None` when it is gone.
 fn copy(from: &Path, to: &Path) -> StorageResult<Option<Stamp>> {
     let stamp = stamp(from);
-    match fs::copy(from, to) {
+    match point(Point::Write).and_then(|()| fs::copy(from, to)) {
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return remove_if_there(to).map(|()| None);
@@ -398,7 +400,8 @@ fn copy(from: &Path, to: &Path) -> StorageResult<Option<Stamp>> {
     if let Some((_, Some(modified))) = stamp {
         let _ = file.set_modified(modified);
     }
-    file.sync_all()
+    point(Point::Sync)
+        .and_then(|()| file.sync_all())
         .map_err(|e| StorageError::io("sync", to, e))?;
     Ok(stamp)
 }

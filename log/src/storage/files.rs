@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::error::{StorageError, StorageResult};
+use super::faults::{Point, point};
 
 pub(crate) const LOG_SUFFIX: &str = ".log";
 pub(crate) const INDEX_SUFFIX: &str = ".index";
@@ -67,7 +68,7 @@ pub(crate) fn is_legal_topic(name: &str) -> bool {
 /// fsyncs a folder, so that the names in it are on disk.
 pub(crate) fn sync_dir(path: &Path) -> StorageResult<()> {
     File::open(path)
-        .and_then(|dir| dir.sync_all())
+        .and_then(|dir| point(Point::Sync).and_then(|()| dir.sync_all()))
         .map_err(|e| StorageError::io("sync the folder", path, e))
 }
 
@@ -77,15 +78,24 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], durable: bool) -> Stor
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
     let written = (|| {
+        point(Point::Create)?;
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .open(&temporary)?;
+        #[cfg(test)]
+        if super::faults::torn() {
+            let _ = file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default());
+            std::process::abort();
+        }
+        point(Point::Write)?;
         file.write_all(bytes)?;
         if durable {
+            point(Point::Sync)?;
             file.sync_all()?;
         }
+        point(Point::Rename)?;
         fs::rename(&temporary, path)
     })();
     if let Err(e) = written {
@@ -101,26 +111,29 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], durable: bool) -> Stor
 /// fsyncs a file, and the folder that has its name.
 pub(crate) fn sync_file(path: &Path) -> StorageResult<()> {
     File::open(path)
-        .and_then(|file| file.sync_all())
+        .and_then(|file| point(Point::Sync).and_then(|()| file.sync_all()))
         .map_err(|e| StorageError::io("sync", path, e))?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Makes a file without content.
 pub(crate) fn create_empty(path: &Path) -> StorageResult<()> {
-    File::create(path)
+    point(Point::Create)
+        .and_then(|()| File::create(path))
         .map(drop)
         .map_err(|e| StorageError::io("create", path, e))
 }
 
 /// Renames a file.
 pub(crate) fn rename(from: &Path, to: &Path) -> StorageResult<()> {
-    fs::rename(from, to).map_err(|e| StorageError::io("rename", from, e))
+    point(Point::Rename)
+        .and_then(|()| fs::rename(from, to))
+        .map_err(|e| StorageError::io("rename", from, e))
 }
 
 /// Renames a file when it is there, and says whether it was.
 pub(crate) fn rename_if_there(from: &Path, to: &Path) -> StorageResult<bool> {
-    match fs::rename(from, to) {
+    match point(Point::Rename).and_then(|()| fs::rename(from, to)) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(StorageError::io("rename", from, e)),
@@ -129,7 +142,7 @@ pub(crate) fn rename_if_there(from: &Path, to: &Path) -> StorageResult<bool> {
 
 /// Removes a file; one that is not there is fine.
 pub(crate) fn remove_if_there(path: &Path) -> StorageResult<()> {
-    match fs::remove_file(path) {
+    match point(Point::Unlink).and_then(|()| fs::remove_file(path)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete", path, e)),
         _ => Ok(()),
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 
 use super::error::{StorageError, StorageResult};
+use super::faults::{Point, point};
 use super::files::write_atomically;
 
 /// An entry of fixed size.
@@ -255,7 +256,8 @@ impl<E: Entry> Index<E> {
         if matches!(*self.state.read(), State::Sealed(_)) {
             match File::open(&self.path) {
                 Ok(file) => {
-                    file.sync_all()
+                    point(Point::Sync)
+                        .and_then(|()| file.sync_all())
                         .map_err(|e| StorageError::io("sync", &self.path, e))?;
                 }
                 // Retention has just deleted the segment.

@@ -19,10 +19,12 @@ use super::config::LogConfig;
 use super::dir::LogDir;
 use super::directories::{FutureLog, finish_moves, placement};
 use super::error::{StorageError, StorageResult};
+use super::faults::{Point, point};
 use super::files::{
     CLEAN_SHUTDOWN, DELETE_DIR_SUFFIX, is_legal_topic, parse_partition_dir, remove_if_there,
-    sync_dir, uuid_to_text, write_atomically,
+    rename, sync_dir, uuid_to_text, write_atomically,
 };
+use super::import::ImportError;
 use super::partition::{OpenLog, PartitionLog};
 use super::properties::{MetaProperties, read_topic_id, write_topic_id};
 
@@ -275,7 +277,9 @@ impl LogManager {
         dir.check()?;
         dir.forget(topic, partition)?;
         let folder = dir.path().join(format!("{topic}-{partition}"));
-        fs::create_dir_all(&folder).map_err(|e| StorageError::io("create", &folder, e))?;
+        point(Point::Create)
+            .and_then(|()| fs::create_dir_all(&folder))
+            .map_err(|e| StorageError::io("create", &folder, e))?;
         if read_topic_id(&folder)?.is_none() {
             write_topic_id(&folder, topic_id)?;
         }
@@ -292,6 +296,65 @@ impl LogManager {
             .insert((topic.to_owned(), partition), Arc::clone(&log));
         self.save_placement();
         Ok(log)
+    }
+
+    /// Makes a log of what `copy` writes into its folder, in the directory with the fewest. The
+    /// folder gets its name once everything is in it.
+    pub(super) fn install(
+        &self,
+        topic: &str,
+        partition: i32,
+        config: &LogConfig,
+        log_start: i64,
+        now: i64,
+        copy: &dyn Fn(&Arc<LogDir>, &Path) -> Result<(), ImportError>,
+    ) -> Result<Arc<PartitionLog>, ImportError> {
+        let _changing = self.changing.lock();
+        let dir = self.emptiest_dir()?;
+        dir.check()?;
+        let name = format!("{topic}-{partition}");
+        let folder = dir.path().join(&name);
+        if folder.exists() {
+            return Err(ImportError::Exists {
+                topic: topic.to_owned(),
+                partition,
+            });
+        }
+        // By this ending the next open removes it, if this is not the end of it.
+        let making = dir.path().join(format!(
+            "{partition}.{}{DELETE_DIR_SUFFIX}",
+            Uuid::new_v4().simple()
+        ));
+        fs::create_dir_all(&making).map_err(|e| StorageError::io("create", &making, e))?;
+        let made = copy(dir, &making).and_then(|()| {
+            dir.adopt(topic, partition, 0, log_start)?;
+            rename(&making, &folder)?;
+            sync_dir(dir.path())?;
+            let open = OpenLog {
+                topic: topic.to_owned(),
+                partition,
+                folder: folder.clone(),
+                config: config.clone(),
+                clean: false,
+            };
+            let log = PartitionLog::open(dir, open, now)?;
+            log.flush()?;
+            Ok(log)
+        });
+        match made {
+            Ok(log) => {
+                self.logs
+                    .insert((topic.to_owned(), partition), Arc::clone(&log));
+                self.save_placement();
+                Ok(log)
+            }
+            Err(error) => {
+                for left in [&making, &folder] {
+                    let _ = fs::remove_dir_all(left);
+                }
+                Err(error)
+            }
+        }
     }
 
     fn emptiest_dir(&self) -> StorageResult<&Arc<LogDir>> {
@@ -345,8 +408,12 @@ impl LogManager {
             .get(..topic.len().min(255 - suffix.len()))
             .unwrap_or(topic);
         let doomed = dir.path().join(format!("{stem}{suffix}"));
-        fs::rename(&folder, &doomed).map_err(|e| StorageError::io("delete", &folder, e))?;
-        fs::remove_dir_all(&doomed).map_err(|e| StorageError::io("delete", &doomed, e))
+        point(Point::Rename)
+            .and_then(|()| fs::rename(&folder, &doomed))
+            .map_err(|e| StorageError::io("delete", &folder, e))?;
+        point(Point::Unlink)
+            .and_then(|()| fs::remove_dir_all(&doomed))
+            .map_err(|e| StorageError::io("delete", &doomed, e))
     }
 
     /// Every log.

@@ -35,12 +35,16 @@
 mod checkpoint;
 mod cleaner;
 mod config;
+#[cfg(test)]
+mod crash_points;
 mod dir;
 mod directories;
 mod epochs;
 mod error;
+mod faults;
 mod files;
 mod gaps;
+mod import;
 mod index;
 mod manager;
 mod marker;
@@ -65,6 +69,7 @@ pub use cleaner::{CleanerConfig, Compaction, CompactionStats};
 pub use config::{LogConfig, LogConfigError};
 pub use directories::{LogDirEntry, LogDirStatus, MoveError};
 pub use error::{AppendError, RejectedRecord, StorageError, StorageResult};
+pub use import::{ImportError, ImportPlan, ImportedPartition};
 pub use manager::{LogManager, LogManagerConfig};
 pub use marker::{Marker, TxnOutcome};
 pub use partition::{Located, PartitionLog};

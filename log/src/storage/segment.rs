@@ -17,6 +17,7 @@ use crate::record::{BatchHeader, NO_TIMESTAMP};
 
 use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
+use super::faults::{Point, point};
 use super::files::{
     DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX,
     offset_file, remove_if_there, sync_dir,
@@ -104,6 +105,7 @@ impl Segment {
     ) -> StorageResult<Self> {
         let name = |kind: &str| offset_file(folder, base_offset, &format!("{kind}{suffix}"));
         let path = name(LOG_SUFFIX);
+        point(Point::Create).map_err(|e| StorageError::io("create", &path, e))?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -330,6 +332,14 @@ impl Segment {
             std::os::unix::fs::FileExt::write_all_at(&**file, &all[..room.min(all.len())], at)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
+        #[cfg(test)]
+        if super::faults::torn() {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let half = all.get(..all.len() / 2).unwrap_or_default();
+            let _ = std::os::unix::fs::FileExt::write_all_at(&**file, half, at);
+            std::process::abort();
+        }
+        point(Point::Write)?;
         let mut rest = slices;
         let mut written = 0u64;
         while !rest.is_empty() {
@@ -597,8 +607,9 @@ impl Segment {
         }
         self.size
             .store(position.min(self.size()), Ordering::Release);
-        self.file()?
-            .set_len(position)
+        let file = self.file()?;
+        point(Point::Truncate)
+            .and_then(|()| file.set_len(position))
             .map_err(|e| StorageError::io("truncate", &self.path, e))
     }
 
@@ -636,8 +647,9 @@ impl Segment {
                 io::Error::other("injected"),
             ));
         }
-        self.file()?
-            .sync_data()
+        let file = self.file()?;
+        point(Point::Sync)
+            .and_then(|()| file.sync_data())
             .map_err(|e| StorageError::io("sync", &self.path, e))?;
         self.offsets.sync()?;
         self.times.sync()?;
@@ -661,7 +673,9 @@ impl Segment {
         let deleted = PathBuf::from(deleted);
         // Readers that come late find the file open.
         let _ = self.file();
-        fs::rename(&self.path, &deleted).map_err(|e| StorageError::io("delete", &self.path, e))?;
+        point(Point::Rename)
+            .and_then(|()| fs::rename(&self.path, &deleted))
+            .map_err(|e| StorageError::io("delete", &self.path, e))?;
         remove_if_there(self.offsets.path())?;
         remove_if_there(self.times.path())?;
         remove_if_there(&self.gaps_path())?;

@@ -120,7 +120,8 @@ impl Run<'_> {
                     && self.log.check_alive().is_ok()
                     && let Err(error) = swap::discard(self.log.folder(), first.base_offset())
                 {
-                    tracing::warn!(%error, "what a compaction had written could not be removed");
+                    // Left as it is, a restart could take it for what was decided.
+                    self.log.dir().fail(&error);
                 }
                 placed?;
                 return Err(Stopped::Aborted);
