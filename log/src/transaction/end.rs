@@ -3,6 +3,10 @@
 //! With transactions v2 the epoch tells a request that is sent again from one for the next
 //! transaction: the first carries the epoch before the current one. Before v2 it cannot be told,
 //! and any request that agrees with the last outcome is taken for one sent again.
+//!
+//! One step beyond Kafka's coordinator: the epoch before the current one only means a request sent
+//! again when the last transaction was ended under v2, which is what bumped the epoch. Else a
+//! fenced v2 producer could, by aborting, be given the epoch of the v1 producer that fenced it.
 
 use super::coordinator::{Coordinator, Request, Transaction, Waiting, Write};
 use super::metadata::{LAST_EPOCH, NO_EPOCH, NO_PRODUCER_ID, TRANSACTIONS_V2};
@@ -110,8 +114,11 @@ fn decide_v2(transaction: &Transaction, end: &End) -> Result<Decision, ErrorCode
     let again_rotated = metadata.previous_producer_id == end.producer_id
         && end.producer_epoch == LAST_EPOCH
         && metadata.producer_epoch == 0;
+    let bumped = metadata.client_version >= TRANSACTIONS_V2;
     let again = again_rotated
-        || i32::from(metadata.producer_epoch) == i32::from(end.producer_epoch).saturating_add(1);
+        || bumped
+            && i32::from(metadata.producer_epoch)
+                == i32::from(end.producer_epoch).saturating_add(1);
     if metadata.producer_id != end.producer_id && !again_rotated {
         return Err(ErrorCode::InvalidProducerIdMapping);
     }

@@ -441,6 +441,21 @@ fn ids_that_nobody_uses_are_forgotten() {
     assert_eq!(bench.init(None), Ok((8, 0)));
 }
 
+/// Two kinds of clients under one id: the fenced one is not given the other's epoch.
+#[test]
+fn a_fenced_v2_producer_does_not_get_the_epoch_of_the_v1_producer_that_fenced_it() {
+    for commit in [true, false] {
+        let mut bench = Bench::new();
+        let old = bench.init(None).unwrap();
+        let new = bench.init(None).unwrap();
+        bench.add(new, &[0], 0);
+        bench.end(new, commit, 0).unwrap();
+        let refused = Err(ErrorCode::ProducerFenced);
+        assert_eq!(bench.end(old, commit, 2), refused);
+        assert_eq!(bench.end(old, !commit, 2), refused);
+    }
+}
+
 #[test]
 fn partitions_are_verified() {
     let mut bench = Bench::new();
