@@ -103,7 +103,7 @@ pub fn payload(size: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-async fn produce_all(client: &Client, topic: &str, options: &Options) -> Result<Took> {
+pub async fn produce_all(client: &Client, topic: &str, options: &Options) -> Result<Took> {
     let producer = client.producer(ProducerConfig {
         batch_size: 256 * 1024,
         linger_ms: Duration::from_millis(5),
@@ -126,7 +126,7 @@ async fn produce_all(client: &Client, topic: &str, options: &Options) -> Result<
     Ok(took)
 }
 
-async fn consume_all(client: &Client, topic: &str, options: &Options) -> Result<Took> {
+pub async fn consume_all(client: &Client, topic: &str, options: &Options) -> Result<Took> {
     let mut consumer = client.consumer(ConsumerConfig {
         max_partition_fetch_bytes: 4 * 1024 * 1024,
         ..ConsumerConfig::default()

@@ -3,15 +3,18 @@
 //! ```console
 //! $ cargo run --release -p thalweg-bench -- log
 //! $ cargo run --release -p thalweg-bench -- streaming --records 2000000 --runs 5
+//! $ cargo run --release -p thalweg-bench -- kafka --quick
 //! ```
 //!
-//! Everything runs in this process on a folder of its own under `--dir`, several times in
-//! turn with the limit it is measured against, and is printed as rates, CPU cost and ratios.
+//! `kafka` starts servers of their own, Apache Kafka from its jars and the `thalweg` binary. Everything else runs
+//! in this process on a folder of its own under `--dir`, several times in turn with the limit it is measured
+//! against, and is printed as rates, CPU cost and ratios.
 
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
 mod cpu;
 mod events;
+mod kafka;
 mod log;
 mod report;
 mod streaming;
@@ -32,6 +35,8 @@ struct Cli {
 enum Command {
     /// Produce and consume, in process and over TCP
     Log(Options),
+    /// Thalweg beside Apache Kafka, with the clients of others
+    Kafka(kafka::Options),
     /// Windowed count with the DSL and with SQL
     Streaming(Options),
 }
@@ -60,6 +65,7 @@ struct Options {
 async fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Log(options) => log::run(&options).await,
+        Command::Kafka(options) => kafka::run(&options).await,
         Command::Streaming(options) => streaming::run(&options).await,
     }
 }

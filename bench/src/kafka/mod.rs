@@ -1,0 +1,337 @@
+//! Thalweg beside Apache Kafka: the same clients, machine and disk, in turn, several rounds; every figure
+//! with its ratio to Kafka's.
+
+mod process;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use thalweg_log::broker::{Broker, BrokerConfig};
+use thalweg_log::client::{Client, ClientConfig, NewTopic};
+
+use process::{Peer, Process};
+use work::Load;
+
+/// What is measured, and where.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where the brokers keep their data
+    #[arg(long, default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// How often both brokers are run, in turn
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// MB that a load produces and consumes
+    #[arg(long)]
+    megabytes: Option<u64>,
+    /// Four loads instead of sixteen, one round, fewer bytes: about five minutes
+    #[arg(long)]
+    quick: bool,
+    /// The server's binary; by default the one beside this program
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// Whether more or less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Better {
+    More,
+    Less,
+}
+
+/// The figures of both, by what was measured.
+#[derive(Debug, Default)]
+struct Figures {
+    order: Vec<(String, &'static str, Better)>,
+    values: BTreeMap<(String, &'static str), Vec<f64>>,
+}
+
+impl Figures {
+    fn add(
+        &mut self,
+        peer: Peer,
+        name: impl Into<String>,
+        unit: &'static str,
+        better: Better,
+        value: f64,
+    ) {
+        let name = name.into();
+        if !self.order.iter().any(|known| known.0 == name) {
+            self.order.push((name.clone(), unit, better));
+        }
+        let values = self.values.entry((name, peer.name())).or_default();
+        values.push(value);
+    }
+
+    fn median(&self, name: &str, peer: Peer) -> f64 {
+        let mut values = self
+            .values
+            .get(&(name.to_owned(), peer.name()))
+            .cloned()
+            .unwrap_or_default();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn print(&self, output: Output) -> Result<()> {
+        if output == Output::Json {
+            let rows: Vec<_> = self
+                .order
+                .iter()
+                .map(|(name, unit, _)| {
+                    let (kafka, ours) = (
+                        self.median(name, Peer::Kafka),
+                        self.median(name, Peer::Thalweg),
+                    );
+                    let all = |peer: Peer| self.values.get(&(name.clone(), peer.name()));
+                    serde_json::json!({
+                        "name": name, "unit": unit, "kafka": kafka, "thalweg": ours,
+                        "ratio": ours / kafka,
+                        "kafka_rounds": all(Peer::Kafka), "thalweg_rounds": all(Peer::Thalweg),
+                    })
+                })
+                .collect();
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+            return Ok(());
+        }
+        println!("\n| | unit | Apache Kafka | Thalweg | ratio |\n|---|---|---:|---:|---:|");
+        for (name, unit, better) in &self.order {
+            let (kafka, ours) = (
+                self.median(name, Peer::Kafka),
+                self.median(name, Peer::Thalweg),
+            );
+            let hint = match better {
+                Better::More => "",
+                Better::Less => " (less is better)",
+            };
+            println!(
+                "| {name} | {unit}{hint} | {} | {} | {:.2}x |",
+                shown(kafka),
+                shown(ours),
+                ours / kafka
+            );
+        }
+        Ok(())
+    }
+}
+
+fn shown(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+fn loads(options: &Options) -> Vec<Load> {
+    let bytes = options
+        .megabytes
+        .unwrap_or(if options.quick { 100 } else { 200 })
+        * 1_000_000;
+    let mut loads = Vec::new();
+    for size in [100, 1024] {
+        for acks in ["1", "all"] {
+            for partitions in [1, 16] {
+                for codec in ["none", "lz4"] {
+                    loads.push(Load {
+                        records: bytes / size as u64,
+                        size,
+                        partitions,
+                        acks,
+                        codec,
+                    });
+                }
+            }
+        }
+    }
+    if options.quick {
+        let keep = |load: &Load| {
+            load.acks == "all"
+                && matches!(
+                    (load.size, load.partitions, load.codec),
+                    (100, 1, "none") | (1024, 1, "none") | (1024, 16, "none") | (1024, 16, "lz4")
+                )
+        };
+        loads.retain(keep);
+    }
+    loads
+}
+
+/// Runs all of it.
+pub async fn run(options: &Options) -> Result<()> {
+    let class_path = process::class_path()?;
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => std::env::current_exe()?.with_file_name("thalweg"),
+    };
+    anyhow::ensure!(
+        binary.exists(),
+        "{} is not there: build it with `cargo build --release -p thalweg`, or say --binary",
+        binary.display()
+    );
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    let loads = loads(options);
+    let mut figures = Figures::default();
+    for round in 0..rounds {
+        // Who goes first changes, so that neither always finds the warmer machine.
+        let turn = match round % 2 {
+            0 => [Peer::Kafka, Peer::Thalweg],
+            _ => [Peer::Thalweg, Peer::Kafka],
+        };
+        for peer in turn {
+            eprintln!("round {} of {rounds}: {}", round + 1, peer.name());
+            measure(peer, options, &binary, &class_path, &loads, &mut figures)
+                .await
+                .with_context(|| peer.name())?;
+        }
+        in_process(options, &loads, &mut figures).await?;
+    }
+    eprintln!(
+        "median of {rounds} rounds, data in {}",
+        options.dir.display()
+    );
+    figures.print(options.output)
+}
+
+async fn measure(
+    peer: Peer,
+    options: &Options,
+    binary: &std::path::Path,
+    class_path: &str,
+    loads: &[Load],
+    figures: &mut Figures,
+) -> Result<()> {
+    let broker = Process::start(peer, &options.dir, binary, class_path).await?;
+    let address = broker.address.as_str();
+    let start_up = broker.start_up.as_secs_f64() * 1e3;
+    figures.add(peer, "start to ready", "ms", Better::Less, start_up);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    figures.add(
+        peer,
+        "resident, idle",
+        "MiB",
+        Better::Less,
+        broker.resident(),
+    );
+    let warm = Load {
+        records: 300_000,
+        size: 200,
+        partitions: 4,
+        acks: "all",
+        codec: "none",
+    };
+    work::create(address, "warm", 4).await?;
+    work::produce(address, "warm", &warm)?;
+    work::consume(address, "warm", &warm)?;
+    work::java_produce(class_path, address, "warm", &warm)?;
+
+    for (n, load) in loads.iter().enumerate() {
+        let mb = load.size as f64 / 1e6;
+        let gb = load.bytes() / 1e9;
+        for client in ["Java", "librdkafka"] {
+            let topic = format!("load-{n}-{client}");
+            work::create(address, &topic, load.partitions).await?;
+            for doing in ["produce", "consume"] {
+                let cpu = broker.cpu();
+                let rate = match (client, doing) {
+                    ("Java", "produce") => work::java_produce(class_path, address, &topic, load)?,
+                    ("Java", _) => work::java_consume(class_path, address, &topic, load)?,
+                    (_, "produce") => work::produce(address, &topic, load)?,
+                    _ => work::consume(address, &topic, load)?,
+                };
+                let cpu = (broker.cpu() - cpu).max(0.01) / gb;
+                let name = format!("{client} {doing}, {}", load.name());
+                eprintln!("  {name}: {:.0} MB/s, {cpu:.2} CPU-s/GB", rate * mb);
+                figures.add(peer, &name, "MB/s", Better::More, rate * mb);
+                let name = format!("broker's CPU: {name}");
+                figures.add(peer, name, "s/GB", Better::Less, cpu);
+            }
+        }
+    }
+    let small = Load {
+        records: if options.quick { 20_000 } else { 40_000 },
+        size: 100,
+        partitions: 1,
+        acks: "all",
+        codec: "none",
+    };
+    work::create(address, "transactions", 1).await?;
+    work::transactions(address, "transactions", &small, 200)?;
+    let count = if options.quick { 1000 } else { 3000 };
+    let rate = work::transactions(address, "transactions", &small, count)?;
+    eprintln!("  transactions: {rate:.0}/s");
+    figures.add(
+        peer,
+        "transactions of 10 records",
+        "1/s",
+        Better::More,
+        rate,
+    );
+    let rate = 2000;
+    work::create(address, "latency", 1).await?;
+    let found = work::latencies(address, "latency", &small, rate)?;
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        let at = (found.len() as f64 * share) as usize;
+        let value = found.get(at).copied().unwrap_or(f64::NAN);
+        eprintln!("  latency {name}: {value:.2} ms");
+        let name = format!("end to end at {rate}/s, {name}");
+        figures.add(peer, name, "ms", Better::Less, value);
+    }
+    figures.add(
+        peer,
+        "resident, after",
+        "MiB",
+        Better::Less,
+        broker.resident(),
+    );
+    Ok(())
+}
+
+/// Our client and broker in this process; beside it stands what Kafka does with librdkafka.
+async fn in_process(options: &Options, loads: &[Load], figures: &mut Figures) -> Result<()> {
+    let Some(load) = loads.iter().find(|l| l.acks == "all" && l.codec == "none") else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir_in(&options.dir)?;
+    let broker = Broker::start(BrokerConfig::new(folder.path())).await?;
+    let client = Client::with_transport(broker.transport(), ClientConfig::default());
+    let topic = NewTopic::new("in-process").partitions(load.partitions);
+    client.admin().create_topic(topic).await?;
+    let work = crate::Options {
+        records: load.records,
+        size: load.size,
+        partitions: load.partitions,
+        runs: 1,
+        dir: options.dir.clone(),
+    };
+    let produced = crate::log::produce_all(&client, "in-process", &work).await?;
+    let consumed = crate::log::consume_all(&client, "in-process", &work).await?;
+    broker.shutdown().await;
+    for (doing, took) in [("produce", produced), ("consume", consumed)] {
+        let name = format!("in process {doing} (Kafka: librdkafka), {}", load.name());
+        figures.add(
+            Peer::Thalweg,
+            &name,
+            "MB/s",
+            Better::More,
+            load.bytes() / 1e6 / took.wall,
+        );
+        let peer = format!("librdkafka {doing}, {}", load.name());
+        let value = figures.median(&peer, Peer::Kafka);
+        figures.add(Peer::Kafka, &name, "MB/s", Better::More, value);
+    }
+    Ok(())
+}
