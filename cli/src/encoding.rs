@@ -64,7 +64,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
     let bare = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"="));
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
@@ -83,7 +83,7 @@ fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     text.chunks(2)
