@@ -68,6 +68,7 @@ suite! {
     admin::groups_are_listed_described_and_deleted,
     admin::groups_of_both_protocols_have_one_view,
     admin::topics_are_described_page_by_page_and_deleted_by_id,
+    admin::log_directories_are_described,
     admin::the_cluster_its_quorum_and_features_are_described,
     admin::quotas_are_told_and_changed,
     admin::leaders_and_reassignments_are_asked_for,

@@ -242,15 +242,8 @@ pub(crate) async fn groups_of_both_protocols_have_one_view(cluster: &Cluster) {
         .remove_members_from_consumer_group("old", &MembersToRemove::All)
         .await
         .unwrap();
+    // It joins anew as soon as it hears of that.
     assert!(removed["one"].is_ok());
-    assert!(
-        admin
-            .describe_group("old")
-            .await
-            .unwrap()
-            .members
-            .is_empty()
-    );
     modern.close().await.unwrap();
     admin
         .delete_consumer_group_offsets("new", &[tp("t", 0)])

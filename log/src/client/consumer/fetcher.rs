@@ -15,7 +15,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::config::{AutoOffsetReset, ConsumerConfig};
 use super::partitions::{Fetched, Partition, Partitions, Start};
 use super::session::{Session, Wanted};
-use super::validation::{Doubt, Verdict};
+use super::validation::{Doubt, Verdict, Verdicts};
 use crate::client::core::{Core, after, millis, response_of};
 use crate::client::metadata::Cluster;
 use crate::client::transport::{Call, Destination, Lane, Reply};
@@ -396,7 +396,7 @@ fn preferred(state: &mut Partition, cluster: &Cluster, now: Instant) -> Option<i
 
 /// Takes in what the leaders say about positions in doubt.
 pub(super) fn take_verdicts(
-    verdicts: Vec<(Doubt, Result<Verdict, ClientError>)>,
+    verdicts: Verdicts,
     partitions: &mut Partitions,
     stale: &mut HashSet<Arc<str>>,
     reset: AutoOffsetReset,

@@ -44,7 +44,7 @@ use fetcher::{Fetcher, METADATA_PAUSE, take_verdicts};
 use lookup::{Found, look_up};
 use membership::{Command, Event, Membership, Subscription};
 use partitions::{Partitions, Position, Start};
-use validation::{Doubt, Verdict, validate};
+use validation::{Verdicts, validate};
 
 use super::core::{Core, after};
 use super::{ClientError, GroupMetadata, OffsetSpec, TopicPartition};
@@ -79,7 +79,7 @@ pub struct Consumer {
     partitions: Partitions,
     fetcher: Fetcher,
     lookup: Option<BoxFuture<'static, Vec<Found>>>,
-    validation: Option<BoxFuture<'static, Vec<(Doubt, Result<Verdict, ClientError>)>>>,
+    validation: Option<BoxFuture<'static, Verdicts>>,
     refresh: Option<BoxFuture<'static, Result<(), ClientError>>>,
     next_refresh: Instant,
     committing: Option<BoxFuture<'static, Result<(), ClientError>>>,
@@ -432,10 +432,7 @@ impl Consumer {
         }
     }
 
-    fn take_verdicts(
-        &mut self,
-        verdicts: Vec<(Doubt, Result<Verdict, ClientError>)>,
-    ) -> Result<(), ClientError> {
+    fn take_verdicts(&mut self, verdicts: Verdicts) -> Result<(), ClientError> {
         take_verdicts(
             verdicts,
             &mut self.partitions,

@@ -39,11 +39,11 @@ pub(super) enum Verdict {
     Diverges(Option<i64>),
 }
 
+/// Positions that were in doubt, with what the leaders say.
+pub(super) type Verdicts = Vec<(Doubt, Result<Verdict, ClientError>)>;
+
 /// Asks the leaders. One that cannot be asked now leaves the doubt.
-pub(super) async fn validate(
-    core: Arc<Core>,
-    doubts: Vec<Doubt>,
-) -> Vec<(Doubt, Result<Verdict, ClientError>)> {
+pub(super) async fn validate(core: Arc<Core>, doubts: Vec<Doubt>) -> Verdicts {
     let mut by_leader: BTreeMap<i32, Vec<Doubt>> = BTreeMap::new();
     for doubt in doubts {
         by_leader.entry(doubt.leader).or_default().push(doubt);
@@ -55,11 +55,7 @@ pub(super) async fn validate(
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-async fn ask(
-    core: &Core,
-    leader: i32,
-    doubts: Vec<Doubt>,
-) -> Vec<(Doubt, Result<Verdict, ClientError>)> {
+async fn ask(core: &Core, leader: i32, doubts: Vec<Doubt>) -> Verdicts {
     let topics = doubts
         .chunk_by(|a, b| a.partition.topic == b.partition.topic)
         .filter_map(|chunk| {
