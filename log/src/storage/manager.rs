@@ -118,6 +118,9 @@ pub struct LogManager {
     last_checkpoint: AtomicI64,
 }
 
+/// Writes what an imported log is made of into its folder.
+type CopyInto<'a> = dyn Fn(&Arc<LogDir>, &Path) -> Result<(), ImportError> + 'a;
+
 /// A log that was found in a folder.
 struct FoundLog {
     dir: Arc<LogDir>,
@@ -307,7 +310,7 @@ impl LogManager {
         config: &LogConfig,
         log_start: i64,
         now: i64,
-        copy: &dyn Fn(&Arc<LogDir>, &Path) -> Result<(), ImportError>,
+        copy: &CopyInto<'_>,
     ) -> Result<Arc<PartitionLog>, ImportError> {
         let _changing = self.changing.lock();
         let dir = self.emptiest_dir()?;
@@ -454,6 +457,7 @@ impl LogManager {
             let mut done = log.flush_if_due(now);
             if retention {
                 done = done.and_then(|()| log.apply_retention(now).map(drop));
+                done = done.and_then(|()| log.roll_when_idle(now));
                 log.expire_producers(now, self.config.producer_id_expiration_ms);
             }
             // One that was deleted meanwhile has nothing to tell.

@@ -3,7 +3,7 @@
 //! The answer says whether the move begins; the copy is made in the background, and
 //! DescribeLogDirs shows how far it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::broker::core::{Core, now};
@@ -47,7 +47,7 @@ pub(crate) fn handle(
     }
 }
 
-fn begin(core: &Arc<Core>, topic: &Str, index: i32, path: &PathBuf) -> ErrorCode {
+fn begin(core: &Arc<Core>, topic: &Str, index: i32, path: &Path) -> ErrorCode {
     // The coordinators hold their logs open.
     if topics::is_internal(topic) {
         return ErrorCode::InvalidTopicException;
@@ -64,7 +64,7 @@ fn begin(core: &Arc<Core>, topic: &Str, index: i32, path: &PathBuf) -> ErrorCode
             };
         }
     }
-    let (core, topic, path) = (Arc::clone(core), topic.clone(), path.clone());
+    let (core, topic, path) = (Arc::clone(core), topic.clone(), path.to_path_buf());
     tokio::task::spawn_blocking(
         move || match core.logs.move_log(&topic, index, &path, now()) {
             Ok(log) => core.replicas.moved(&topic, index, log),

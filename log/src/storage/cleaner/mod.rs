@@ -23,3 +23,6 @@ pub use clean::CompactionStats;
 pub(crate) use manager::Cleaner;
 pub use manager::{CleanerConfig, Compaction};
 pub(crate) use retain::LastRecord;
+
+#[cfg(test)]
+mod tests;

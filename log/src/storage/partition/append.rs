@@ -253,8 +253,7 @@ impl PartitionLog {
         {
             return Ok(true);
         }
-        let jitter = config.segment_jitter_ms.min(config.segment_ms) as f64 * writer.jitter;
-        let allowed = config.segment_ms.saturating_sub(jitter as i64);
+        let allowed = allowed_age(writer, config);
         // By the records' time where they have one, so that a log that is filled with old records
         // (a mirror, a restore) is cut as it would have been then.
         let first = active.stamps()?.first;
@@ -286,4 +285,16 @@ fn read_markers(ready: &[(BatchHeader, Bytes)]) -> Result<Vec<(i64, Marker)>, Ap
         }
     }
     Ok(markers)
+}
+
+/// How old the active segment may get. Where compaction must come by in time, the segment must be
+/// done with by then.
+pub(super) fn allowed_age(writer: &Writer, config: &LogConfig) -> i64 {
+    let age = if config.cleanup_compact {
+        config.segment_ms.min(config.max_compaction_lag_ms)
+    } else {
+        config.segment_ms
+    };
+    let jitter = config.segment_jitter_ms.min(age) as f64 * writer.jitter;
+    age.saturating_sub(jitter as i64)
 }

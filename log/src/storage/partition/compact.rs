@@ -15,6 +15,7 @@ use super::super::error::StorageResult;
 use super::super::files::sync_file;
 use super::super::producers::Producers;
 use super::super::segment::Segment;
+use super::append::allowed_age;
 use super::{PartitionLog, state};
 use crate::record::NO_TIMESTAMP;
 
@@ -94,6 +95,21 @@ impl PartitionLog {
             cleanable.first_uncleanable = next.base_offset();
         }
         Ok(cleanable)
+    }
+
+    /// Begins a new segment where nobody appends any more that would, so that what was written last
+    /// is compacted in its time, too.
+    pub(crate) fn roll_when_idle(&self, now: i64) -> StorageResult<()> {
+        let config = self.config();
+        if !config.cleanup_compact {
+            return Ok(());
+        }
+        let mut writer = self.lock_writer()?;
+        let age = now.saturating_sub(writer.active.created_at());
+        if writer.active.size() > 0 && age > allowed_age(&writer, &config) {
+            self.roll(&mut writer, now)?;
+        }
+        Ok(())
     }
 
     /// The segments before `offset`, each with the offset at which the next one begins.
