@@ -776,8 +776,9 @@ impl World {
         self.faults = false;
         // In a classic group it is for the members to see that topics have changed.
         if self.group().is_none() {
-            for client in self.clients.iter_mut().filter(|c| c.phase == Phase::In) {
+            for client in self.clients.iter_mut().filter(|c| c.phase != Phase::Gone) {
                 client.owned.clear();
+                client.waits = None;
                 client.phase = Phase::Out;
                 client.due = self.now;
             }

@@ -48,9 +48,9 @@ pub(super) enum Write {
         keys: BTreeSet<Key>,
         replies: Vec<(Token, Reply)>,
     },
-    /// A group that is of the classic protocol from now on.
+    /// A group that is of the classic protocol from now on, and what it was.
     Converted {
-        group: Str,
+        before: Box<ConsumerGroup>,
         replies: Vec<(Token, Reply)>,
     },
     Commit(Written),
@@ -241,10 +241,9 @@ impl Coordinator {
                     *other = Group::Classic(group);
                 }
             },
+            // Whatever was before: nothing of it is left.
             GroupRecord::Group(id, None) => {
-                if self.groups.classic_mut(&id).is_some() {
-                    self.groups.remove(&id);
-                }
+                self.groups.remove(&id);
             }
             GroupRecord::Consumer(id, record) => self.load_consumer(id, record, now),
         }
@@ -624,9 +623,9 @@ fn on_persisted(
             }
             answer(replies, result, cx);
         }
-        Write::Converted { group, replies } => {
-            if let Err(code) = result {
-                tracing::warn!(%group, %code, "the group's change of protocol could not be stored");
+        Write::Converted { before, replies } => {
+            if result.is_err() {
+                consumer::not_converted(groups, *before, cx);
             }
             answer(replies, result, cx);
         }

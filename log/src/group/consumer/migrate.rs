@@ -214,7 +214,7 @@ pub(in crate::group) fn downgrade(
         Some(classic.stored(&BTreeMap::new())),
     ));
     let write = Write::Converted {
-        group: id.clone(),
+        before: Box::new(group.clone()),
         replies,
     };
     cx.persist(records, write);
@@ -233,7 +233,7 @@ pub(in crate::group) fn take_back_empty(groups: &mut Groups, id: &Str, cx: &mut 
         && !group.deleting
     {
         let write = Write::Converted {
-            group: id.clone(),
+            before: Box::new(group.clone()),
             replies: vec![],
         };
         let records = group.tombstones();
@@ -242,4 +242,23 @@ pub(in crate::group) fn take_back_empty(groups: &mut Groups, id: &Str, cx: &mut 
         groups.insert(Group::Classic(classic));
         cx.persist(records, write);
     }
+}
+
+/// The change to the classic protocol could not be written: the group is what it was. Whoever joined
+/// meanwhile joins again.
+pub(in crate::group) fn not_converted(
+    groups: &mut Groups,
+    mut before: ConsumerGroup,
+    cx: &mut Cx<'_>,
+) {
+    tracing::warn!(group = %before.id, "the group's change of protocol could not be stored");
+    if let Some(classic) = groups.classic_mut(&before.id) {
+        classic.release_all(ErrorCode::CoordinatorNotAvailable, cx);
+        before.epoch = before.epoch.max(classic.generation);
+    }
+    // Members that left when it was to change are missing from the target assignment.
+    before.epoch = before.epoch.saturating_add(1);
+    before.mark(Key::Epoch);
+    before.refresh = true;
+    groups.insert(Group::Consumer(before));
 }

@@ -37,5 +37,5 @@ pub(in crate::group) use classic_member::{heartbeat, join, leave, sync};
 pub(in crate::group) use fence::tick;
 pub(in crate::group) use group::{ConsumerGroup, Key};
 pub(in crate::group) use heartbeat::on_heartbeat;
-pub(in crate::group) use migrate::take_back_empty;
+pub(in crate::group) use migrate::{not_converted, take_back_empty};
 pub use records::ConsumerRecord;
