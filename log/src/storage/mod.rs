@@ -59,12 +59,6 @@ mod trusted;
 mod txn_index;
 mod types;
 
-/// The rules for producers without a log, for simulations of those who write to it.
-#[cfg(test)]
-pub(crate) mod simulated {
-    pub(crate) use super::producers::{Producers, Undecided};
-}
-
 pub use cleaner::{CleanerConfig, Compaction, CompactionStats};
 pub use config::{LogConfig, LogConfigError};
 pub use directories::{LogDirEntry, LogDirStatus, MoveError};
@@ -81,3 +75,9 @@ pub use types::{
     AppendInfo, AppendOrigin, EpochEndOffset, FetchData, FetchIsolation, LogPosition, LogState,
     TimestampOffset,
 };
+
+/// The rules for producers without a log, for simulations of those who write to it.
+#[cfg(test)]
+pub(crate) mod simulated {
+    pub(crate) use super::producers::{Producers, Undecided};
+}

@@ -127,7 +127,8 @@ fn decide_v2(transaction: &Transaction, end: &End) -> Result<Decision, ErrorCode
         metadata.state,
         TransactionState::CompleteCommit | TransactionState::CompleteAbort
     );
-    if !current && !(again && complete) {
+    let repeated = again && complete;
+    if !current && !repeated {
         return Err(ErrorCode::ProducerFenced);
     }
     match (metadata.state, end.commit) {

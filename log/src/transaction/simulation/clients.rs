@@ -93,7 +93,8 @@ impl World {
             State::Working if client.failed || client.left == 0 => {
                 let commit = !client.failed && self.rng.random_ratio(2, 3);
                 let client = &mut self.clients[n];
-                if !client.started && !client.unsure && !(client.v2 && client.failed) {
+                let must_end = client.v2 && client.failed;
+                if !client.started && !client.unsure && !must_end {
                     // Nothing was begun.
                     client.state = State::Ready;
                     return;
