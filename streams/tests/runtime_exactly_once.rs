@@ -223,10 +223,13 @@ enum Fate {
     Unanswered,
 }
 
+/// Whether a request is of the kind.
+type IsIt = fn(&Request) -> bool;
+
 /// A way to the broker that is bad for some requests.
 struct Bad {
     inner: Arc<dyn Transport>,
-    is_it: fn(&Request) -> bool,
+    is_it: IsIt,
     fate: Fate,
     /// Every so many-th of them.
     every: u64,
@@ -264,7 +267,7 @@ impl Transport for Bad {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_and_answers_that_are_lost_change_no_result() {
-    let kinds: [(&str, fn(&Request) -> bool); 4] = [
+    let kinds: [(&str, IsIt); 4] = [
         ("EndTxn", |r| matches!(r, Request::EndTxn(_))),
         ("TxnOffsetCommit", |r| {
             matches!(r, Request::TxnOffsetCommit(_))
