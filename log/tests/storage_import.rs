@@ -34,7 +34,8 @@ fn committed(log: &PartitionLog) -> Vec<Record> {
                     && txn.first_offset <= batch.base_offset
                     && txn.last_offset > batch.last_offset()
             });
-            if !batch.is_control() && !(batch.is_transactional() && aborted) {
+            let undone = batch.is_transactional() && aborted;
+            if !batch.is_control() && !undone {
                 found.extend(batch.records().unwrap().map(Result::unwrap));
             }
         }

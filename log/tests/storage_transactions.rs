@@ -348,7 +348,6 @@ impl World {
         self.add(records, Kind::Plain, info.size);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a step")]
     fn produce(
         &mut self,
         id: i64,

@@ -358,7 +358,10 @@ fn nothing_begins_before_the_markers_are_written() {
         .max(bench.now + 100);
     bench.step(Event::Tick);
     let again = bench.answer_markers(ErrorCode::None);
-    assert_eq!(bench.markers.last().unwrap().partitions, [second]);
+    assert_eq!(
+        bench.markers.last().unwrap().partitions,
+        std::slice::from_ref(second)
+    );
     bench.step(again);
     assert_eq!(bench.state(), TransactionState::CompleteCommit);
     assert_eq!(bench.add(next, &[2], 2), ErrorCode::None);
