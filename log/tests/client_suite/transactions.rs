@@ -408,7 +408,7 @@ pub(crate) async fn a_copy_is_exact_whatever_crashes(cluster: &Cluster) {
     while !finished {
         crashes += 1;
         assert!(crashes < 200, "no progress");
-        let version = if crashes % 2 == 0 {
+        let version = if crashes.is_multiple_of(2) {
             version1("copy")
         } else {
             transactional("copy")
