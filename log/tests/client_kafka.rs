@@ -5,13 +5,16 @@
 
 #[path = "client_suite/admin.rs"]
 mod admin;
+#[allow(dead_code, reason = "what restarts the broker is for our own")]
 #[path = "client_suite/groups.rs"]
 mod groups;
 mod kafka_support;
 #[path = "client_suite/modern.rs"]
 mod modern;
+#[allow(dead_code, reason = "what restarts the broker is for our own")]
 #[path = "client_suite/records.rs"]
 mod records;
+#[allow(dead_code, reason = "what restarts the broker is for our own")]
 #[path = "client_suite/support.rs"]
 mod support;
 #[path = "client_suite/transactions.rs"]

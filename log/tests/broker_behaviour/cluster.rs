@@ -369,8 +369,8 @@ async fn resources_with_a_configuration_are_listed() {
         found
     };
     let (topic, broker, logger) = ((2, "t".to_owned()), (4, id.clone()), (8, id));
-    assert_eq!(listed(&[2]).await, [topic.clone()]);
-    assert_eq!(listed(&[4]).await, [broker.clone()]);
+    assert_eq!(listed(&[2]).await, std::slice::from_ref(&topic));
+    assert_eq!(listed(&[4]).await, std::slice::from_ref(&broker));
     assert_eq!(listed(&[16, 32]).await, []);
     assert_eq!(listed(&[]).await, [topic, broker, logger]);
     assert_eq!(
