@@ -12,6 +12,7 @@ mod records;
 mod settings;
 mod topic_admin;
 mod topics;
+mod transactions;
 
 use std::time::Duration;
 
