@@ -151,7 +151,10 @@ fn converted(classic: &ClassicGroup, cx: &Cx<'_>) -> Result<ConsumerGroup, Refus
         group.targets.insert(m.id.clone(), target);
         group.add(member);
     }
-    group.metadata_hash = cx.topics.hash(group.subscribed().into_iter());
+    // What the leader's assignment was made of is not known: members may have come, gone or asked for
+    // another since, and topics have grown. With no hash of topics, whoever joins bumps the epoch and
+    // has the target computed anew, even a static member that takes the place of its former self.
+    group.metadata_hash = 0;
     group.mark_all();
     Ok(group)
 }
