@@ -684,6 +684,101 @@ fn files_are_dumped_and_damage_is_found() {
 }
 
 #[test]
+fn a_topic_of_apache_kafka_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../log/tests/golden/kafka-4.3");
+    let golden = golden.to_str().unwrap();
+    let import = |more: &[&str]| {
+        let mut args = vec!["log", "import", golden];
+        args.extend(more);
+        thalweg(&args, folder.path())
+    };
+    let plain = |args: &[&str]| {
+        let output = thalweg(args, folder.path());
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    };
+    let planned = import(&["--topic", "kafka-plain", "--dry-run", "-o", "json"]);
+    let plan = json(&text(&planned.stdout));
+    assert!(planned.status.success() && !folder.path().join("data").exists());
+    assert_eq!(plan[0]["topic"], "kafka-plain");
+    assert_eq!(plan[0]["partition"], 0);
+    assert_eq!(plan[0]["next_offset"], 60);
+    assert_eq!(plan[0]["records"], 60);
+    assert_eq!(plan[0]["compacted"], false);
+    let to = ["--data-dir", "data", "-c", "retention.ms=-1", "-o", "json"];
+    let done = import(&[&["--topic", "kafka-plain"], &to[..]].concat());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(json(&text(&done.stdout)), plan);
+    let named = ["--topic", "kafka-compacted", "--name", "state"];
+    let done = json(&text(&import(&[&named[..], &to].concat()).stdout));
+    assert_eq!(done[0]["topic"], "state");
+    assert_eq!(done[0]["compacted"], true);
+    for (args, says) in [
+        (&["--data-dir", "data"][..], "--topic TOPIC"),
+        (
+            &["--data-dir", "data", "--topic", "kafka-plain"],
+            "--name TOPIC",
+        ),
+        (
+            &["--data-dir", "data", "--topic", "nowhere"],
+            "no partition folder of nowhere",
+        ),
+        (
+            &[
+                "--data-dir",
+                "data",
+                "--topic",
+                "kafka-plain",
+                "--name",
+                "x",
+                "-c",
+                "retention.m=1",
+            ],
+            "retention.ms",
+        ),
+        (&["--topic", "kafka-plain"], "--data-dir"),
+    ] {
+        let output = import(args);
+        let printed = text(&output.stderr);
+        assert!(
+            !output.status.success() && printed.contains(says),
+            "{args:?}: {printed}"
+        );
+    }
+    // A server of its own serves it as Kafka would have.
+    let server = Server::start(&folder.path().join("data"));
+    let run = |args: &[&str]| on(&server, folder.path(), args, "");
+    let consume = |isolation: &str| {
+        run(&[
+            "consume",
+            "kafka-plain",
+            "--exit",
+            "--offset",
+            "earliest",
+            "--isolation",
+            isolation,
+            "--format",
+            "%o %v\\n",
+        ])
+    };
+    let committed = consume("read-committed");
+    assert_eq!(committed.lines().count(), 45, "{committed}");
+    assert!(committed.starts_with("0 none value 0\n"), "{committed}");
+    assert!(committed.contains("zstd value"), "{committed}");
+    assert_eq!(consume("read-uncommitted").lines().count(), 50);
+    let topic = json(&run(&["topic", "describe", "kafka-plain", "-o", "json"]));
+    assert_eq!(topic["topic_id"], plan[0]["topic_id"], "{topic}");
+    drop(server);
+    let verified = plain(&["log", "verify", "data"]);
+    assert!(verified.contains("state-0"), "{verified}");
+}
+
+#[test]
 fn a_server_takes_kafkas_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.properties");

@@ -144,6 +144,11 @@ pub struct ImportedPartition {
     pub log_end_offset: i64,
     /// How many batches there are.
     pub batches: u64,
+    /// How many records are in them, markers of transactions counted.
+    pub records: u64,
+    /// The newest timestamp among them; `None` where no record has one. Retention by time begins
+    /// with it.
+    pub max_timestamp: Option<i64>,
     /// How many bytes.
     pub bytes: u64,
     /// Offsets are missing: it was compacted.
@@ -295,6 +300,8 @@ fn check_partition(
         log_start_offset: start.unwrap_or(first).max(first),
         log_end_offset: first,
         batches: 0,
+        records: 0,
+        max_timestamp: None,
         bytes: 0,
         compacted: false,
         segments: segments.clone(),
@@ -333,6 +340,9 @@ fn check_partition(
             found.compacted |= batch.base_offset > found.log_end_offset;
             found.log_end_offset = batch.next_offset();
             found.batches += 1;
+            found.records += u64::try_from(batch.records_count).unwrap_or_default();
+            let timestamp = Some(batch.max_timestamp).filter(|time| *time >= 0);
+            found.max_timestamp = found.max_timestamp.max(timestamp);
             found.bytes += batch.size() as u64;
         }
     }
@@ -341,6 +351,11 @@ fn check_partition(
 }
 
 impl ImportedPartition {
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Writes the batches into a folder of ours.
     fn copy(
         &self,

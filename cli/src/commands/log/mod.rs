@@ -2,6 +2,7 @@
 
 mod dirs;
 mod dump;
+mod import;
 mod segment;
 mod verify;
 
@@ -14,6 +15,8 @@ pub enum LogCommand {
     Dump(dump::DumpArgs),
     /// Read a data folder through and report what is damaged; writes nothing
     Verify(verify::VerifyArgs),
+    /// Take over a topic from the files that Apache Kafka wrote
+    Import(import::ImportArgs),
     /// Show the log folders of brokers, and how large the partitions in them are
     Dirs(dirs::DirsArgs),
 }
@@ -22,6 +25,7 @@ pub async fn run(command: LogCommand) -> Result<()> {
     match command {
         LogCommand::Dump(args) => tokio::task::spawn_blocking(move || dump::run(&args)).await?,
         LogCommand::Verify(args) => tokio::task::spawn_blocking(move || verify::run(&args)).await?,
+        LogCommand::Import(args) => import::run(args).await,
         LogCommand::Dirs(args) => dirs::run(args).await,
     }
 }
