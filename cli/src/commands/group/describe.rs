@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
-use thalweg_log::client::{Client, GroupDescription, IsolationLevel, OffsetSpec, TopicPartition};
+use thalweg_log::client::{
+    Client, GroupDescription, IsolationLevel, MemberDescription, OffsetSpec, TopicPartition,
+};
 
 use super::text;
 use crate::output::{Output, Rows};
@@ -29,10 +31,11 @@ pub struct DescribeArgs {
     /// Show the members
     #[arg(long, conflicts_with = "state")]
     members: bool,
-    /// With --members, show what each of them reads
+    /// With --members, show what each of them reads, and in a group of the consumer protocol the
+    /// epochs and what it shall read
     #[arg(long, short, requires = "members")]
     verbose: bool,
-    /// Show the state, the assignor and the coordinator
+    /// Show the type, the state, the assignor, the coordinator and the epochs
     #[arg(long)]
     state: bool,
     #[command(flatten)]
@@ -54,9 +57,12 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
     let mut rows = Rows::new(match (args.state, args.members, args.verbose) {
         (true, ..) => &[
             "GROUP",
+            "TYPE",
             "COORDINATOR",
             "ASSIGNMENT-STRATEGY",
             "STATE",
+            "GROUP-EPOCH",
+            "TARGET-ASSIGNMENT-EPOCH",
             "MEMBERS",
         ],
         (_, true, false) => &[
@@ -74,7 +80,10 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
             "HOST",
             "CLIENT-ID",
             "PARTITIONS",
+            "MEMBER-EPOCH",
+            "PROTOCOL",
             "ASSIGNMENT",
+            "TARGET-ASSIGNMENT",
         ],
         _ => &[
             "GROUP",
@@ -90,7 +99,7 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
     });
     let mut failed = Vec::new();
     let mut notes = Vec::new();
-    for (id, group) in admin.describe_groups(&groups).await? {
+    for (id, group) in admin.describe_consumer_groups(&groups).await? {
         let group = match group {
             Ok(group) => group,
             Err(error) => {
@@ -136,9 +145,12 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
 fn state(group: &GroupDescription, rows: &mut Rows) {
     rows.push(vec![
         json!(group.group_id),
+        text(&group.group_type),
         json!(group.coordinator),
         text(&group.assignor),
         json!(group.state),
+        json!(group.group_epoch),
+        json!(group.target_assignment_epoch),
         json!(group.members.len()),
     ]);
 }
@@ -154,9 +166,24 @@ fn members(group: &GroupDescription, verbose: bool, rows: &mut Rows) {
             json!(member.partitions.len()),
         ];
         if verbose {
-            row.push(json!(assignment(&member.partitions)));
+            let target = member.target_partitions.as_deref();
+            row.extend([
+                json!(member.member_epoch),
+                json!(protocol(group, member)),
+                json!(assignment(&member.partitions)),
+                json!(target.map(assignment)),
+            ]);
         }
         rows.push(row);
+    }
+}
+
+/// Which protocol a member speaks: in a group that changes over, not all speak the same.
+fn protocol<'a>(group: &'a GroupDescription, member: &MemberDescription) -> &'a str {
+    match member.upgraded {
+        Some(true) => "consumer",
+        Some(false) => "classic",
+        None => &group.group_type,
     }
 }
 

@@ -6,7 +6,7 @@ mod reset;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use thalweg_log::client::{Client, TopicPartition};
+use thalweg_log::client::{Client, ListGroupsOptions, TopicPartition};
 
 use crate::args::places;
 use crate::output::{Output, Rows, say};
@@ -36,6 +36,9 @@ pub struct ListArgs {
     /// Only groups of this protocol type, such as consumer
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     protocol_type: Vec<String>,
+    /// Only groups of this type: classic or consumer
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    types: Vec<String>,
     #[command(flatten)]
     target: Target,
     /// How to print
@@ -132,18 +135,24 @@ fn text(text: &str) -> Value {
 }
 
 async fn list(client: &Client, args: &ListArgs) -> Result<()> {
-    let mut groups = client.admin().list_groups().await?;
+    let options = ListGroupsOptions {
+        types: args.types.iter().map(|t| t.to_lowercase()).collect(),
+        ..ListGroupsOptions::default()
+    };
+    let mut groups = client.admin().list_groups_with(&options).await?;
     let wanted = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
     };
-    let filtered = !args.state.is_empty() || !args.protocol_type.is_empty();
+    let filters = [&args.state, &args.protocol_type, &args.types];
+    let filtered = filters.iter().any(|filter| !filter.is_empty());
     groups
         .retain(|g| wanted(&args.state, &g.state) && wanted(&args.protocol_type, &g.protocol_type));
     groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
-    let mut rows = Rows::new(&["GROUP", "PROTOCOL-TYPE", "STATE"]);
+    let mut rows = Rows::new(&["GROUP", "TYPE", "PROTOCOL-TYPE", "STATE"]);
     for group in groups {
         rows.push(vec![
             json!(group.group_id),
+            text(&group.group_type),
             text(&group.protocol_type),
             text(&group.state),
         ]);
