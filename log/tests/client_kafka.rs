@@ -25,6 +25,7 @@ macro_rules! suite {
     ($($module:ident :: $test:ident,)*) => {
         mod apache_kafka {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs Apache Kafka: `make interop` runs it"]
             async fn $test() {
                 if let Some(turn) = super::turn().await {
                     super::$module::$test(&turn.cluster).await;

@@ -36,6 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: `make interop` runs it"]
 async fn both_brokers_answer_alike() {
     let kafka = match Kafka::start(SETTINGS).await {
         Ok(kafka) => kafka,
