@@ -132,6 +132,10 @@ impl World {
                 instances.len(),
                 "an instance id has two members"
             );
+        } else {
+            // Empty and without offsets, it was deleted: the next of its name begins anew.
+            self.generation = 0;
+            self.assigned.clear();
         }
     }
 
