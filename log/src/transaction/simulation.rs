@@ -219,6 +219,8 @@ struct World {
     partitions: Vec<Partition>,
     clients: Vec<Client>,
     network: Vec<Message>,
+    /// Batches that come when nobody thinks of them any more.
+    late: Vec<Message>,
     next_request: u64,
     next_tag: Tag,
     told: Told,
@@ -265,6 +267,7 @@ impl World {
             partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
             clients: vec![],
             network: vec![],
+            late: vec![],
             next_request: 0,
             next_tag: 0,
             told: Told::default(),
@@ -388,6 +391,12 @@ impl World {
         }
         if self.chance(10) {
             self.network.push(message.clone());
+        }
+        if matches!(message, Message::Write(_)) && self.chance(4) {
+            self.late.push(message.clone());
+            if self.chance(2) {
+                return;
+            }
         }
         self.network.push(message);
     }
@@ -579,7 +588,8 @@ impl World {
                 self.now += self.rng.random_range(1..200);
                 self.step(Event::Tick);
             }
-            96..98 if self.chance(2) => self.crash(),
+            96..97 => self.crash(),
+            97..99 => self.deliver_late(),
             _ if self.chance(3) => {
                 let any = self.rng.random_range(0..PARTITIONS);
                 self.partitions[any].crash();
@@ -602,6 +612,14 @@ impl World {
         self.deliver(message);
     }
 
+    fn deliver_late(&mut self) {
+        if !self.late.is_empty() {
+            let any = self.rng.random_range(0..self.late.len());
+            let message = self.late.swap_remove(any);
+            self.network.push(message);
+        }
+    }
+
     fn confirm(&mut self) {
         if let (Some((write, result)), Some(length)) =
             (self.unconfirmed.pop_front(), self.lengths.pop_front())
@@ -617,6 +635,7 @@ impl World {
         for client in &mut self.clients {
             client.state = State::Dead;
         }
+        self.network.append(&mut self.late);
         for _ in 0..10_000 {
             if self.network.is_empty() && self.unconfirmed.is_empty() {
                 let idle = |(_, m): (&Str, &TransactionMetadata)| m.state.is_idle();
