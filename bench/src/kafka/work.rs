@@ -213,6 +213,10 @@ pub fn transactions(address: &str, topic: &str, load: &Load, count: u64) -> Resu
                 .payload(&value);
             producer.send(record).map_err(|(error, _)| error)?;
         }
+        // The binding's commit flushes in steps of 100 ms; so nothing is left to flush by then.
+        while producer.in_flight_count() > 0 {
+            producer.poll(Duration::from_micros(100));
+        }
         producer.commit_transaction(PATIENCE)?;
     }
     Ok(count as f64 / watch.elapsed().as_secs_f64())
