@@ -35,6 +35,7 @@ mod loggers;
 mod partition;
 mod producer_ids;
 mod quotas;
+mod replay;
 mod replicas;
 mod server;
 mod topics;

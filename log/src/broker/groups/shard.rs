@@ -11,15 +11,13 @@ use crate::broker::codes;
 use crate::broker::core::{Core, now};
 use crate::broker::handlers::produce::published;
 use crate::broker::partition::Partition;
+use crate::broker::replay::replay;
 use crate::group::{
     Action, Coordinator, Event, GroupConfig, GroupRecord, Producer, Reply, Token, WriteId,
 };
-use crate::record::{BatchBuilder, Compression, NO_SEQUENCE, RecordBatch, batches};
-use crate::storage::{AppendInfo, AppendOrigin, FetchIsolation, LogState, Verification};
+use crate::record::{BatchBuilder, Compression, NO_SEQUENCE, RecordBatch};
+use crate::storage::{AppendInfo, AppendOrigin, LogState, Verification};
 use crate::wire::ErrorCode;
-
-/// Bytes read at once when a partition is loaded.
-const LOAD_BYTES: usize = 4 << 20;
 
 /// One coordinator over its partition of `__consumer_offsets`.
 #[derive(Debug)]
@@ -43,29 +41,7 @@ impl Shard {
     /// Reads the whole partition.
     pub(super) fn load(partition: Arc<Partition>, config: GroupConfig, now: i64) -> Self {
         let mut coordinator = Coordinator::new(config);
-        let mut next = partition.log.log_start_offset();
-        loop {
-            let data = match partition
-                .log
-                .read(next, LOAD_BYTES, true, FetchIsolation::LogEnd)
-            {
-                Ok(data) if data.records.is_empty() => break,
-                Ok(data) => data,
-                Err(e) => {
-                    tracing::error!(partition = partition.index, error = %e, "group metadata cannot be read past offset {next}");
-                    break;
-                }
-            };
-            for batch in batches(data.records) {
-                match batch {
-                    Ok(batch) => load_batch(&mut coordinator, &batch, now),
-                    Err(e) => {
-                        tracing::error!(partition = partition.index, error = %e, "a batch of group metadata cannot be read")
-                    }
-                }
-            }
-            next = data.next_offset.max(next.saturating_add(1));
-        }
+        replay(&partition, |batch| load_batch(&mut coordinator, batch, now));
         let state = State {
             coordinator,
             next_token: 1,

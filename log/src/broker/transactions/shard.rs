@@ -13,16 +13,14 @@ use crate::broker::codes;
 use crate::broker::core::{Core, now};
 use crate::broker::handlers::produce::published;
 use crate::broker::partition::Partition;
-use crate::record::{BatchBuilder, Compression, RecordBatch, batches};
-use crate::storage::{AppendInfo, AppendOrigin, FetchIsolation, LogState};
+use crate::broker::replay::replay;
+use crate::record::{BatchBuilder, Compression, RecordBatch};
+use crate::storage::{AppendInfo, AppendOrigin, LogState};
 use crate::transaction::{
     Action, AllocationId, Coordinator, Event, Markers, MarkersId, Reply, Token, TransactionConfig,
     TransactionRecord, WriteId,
 };
 use crate::wire::{ErrorCode, Str};
-
-/// Bytes read at once when a partition is loaded.
-const LOAD_BYTES: usize = 4 << 20;
 
 /// One coordinator over its partition of `__transaction_state`.
 #[derive(Debug)]
@@ -46,29 +44,7 @@ impl Shard {
     /// Reads the whole partition.
     pub(super) fn load(partition: Arc<Partition>, config: TransactionConfig) -> Self {
         let mut coordinator = Coordinator::new(config, partition.leader_epoch());
-        let mut next = partition.log.log_start_offset();
-        loop {
-            let read = partition
-                .log
-                .read(next, LOAD_BYTES, true, FetchIsolation::LogEnd);
-            let data = match read {
-                Ok(data) if data.records.is_empty() && data.next_offset <= next => break,
-                Ok(data) => data,
-                Err(e) => {
-                    tracing::error!(partition = partition.index, error = %e, "the transaction log cannot be read past offset {next}");
-                    break;
-                }
-            };
-            for batch in batches(data.records) {
-                match batch {
-                    Ok(batch) => load_batch(&mut coordinator, &batch),
-                    Err(e) => {
-                        tracing::error!(partition = partition.index, error = %e, "a batch of the transaction log cannot be read");
-                    }
-                }
-            }
-            next = data.next_offset.max(next.saturating_add(1));
-        }
+        replay(&partition, |batch| load_batch(&mut coordinator, batch));
         let state = State {
             coordinator,
             next_token: 1,
