@@ -36,19 +36,27 @@ impl Stopwatch {
     }
 }
 
-/// CPU seconds of this process so far, or 0 where the system does not tell.
+/// CPU seconds of this process so far.
 fn cpu_seconds() -> f64 {
-    // Fields 14 and 15, counted behind the name in brackets, in ticks of 1/100 s.
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
-        return 0.0;
-    };
-    let Some((_, fields)) = stat.rsplit_once(')') else {
-        return 0.0;
-    };
+    of_process("self", Children::Without)
+}
+
+/// Whether the children that have ended, and were waited for, count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    With,
+    Without,
+}
+
+/// CPU seconds of a process so far, user and system, or 0 where the system does not tell.
+pub fn of_process(process: &str, children: Children) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    // Fields 14 to 17, counted behind the name in brackets, in ticks of 1/100 s.
     let ticks: u64 = fields
         .split_whitespace()
         .skip(11)
-        .take(2)
+        .take(if children == Children::With { 4 } else { 2 })
         .filter_map(|field| field.parse::<u64>().ok())
         .sum();
     ticks as f64 / 100.0

@@ -1,20 +1,23 @@
 //! Thalweg beside Apache Kafka: the same clients, machine and disk, in turn, several rounds; every figure
 //! with its ratio to Kafka's.
 
+mod figures;
 mod process;
 mod work;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use thalweg_log::broker::{Broker, BrokerConfig};
 use thalweg_log::client::{Client, ClientConfig, NewTopic};
 
+use figures::{Better, Figures, Run};
 use process::{Peer, Process};
 use work::Load;
+
+use crate::cpu::{Children, of_process};
 
 /// What is measured, and where.
 #[derive(Debug, Clone, Args)]
@@ -43,97 +46,6 @@ pub struct Options {
 enum Output {
     Table,
     Json,
-}
-
-/// Whether more or less is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Better {
-    More,
-    Less,
-}
-
-/// The figures of both, by what was measured.
-#[derive(Debug, Default)]
-struct Figures {
-    order: Vec<(String, &'static str, Better)>,
-    values: BTreeMap<(String, &'static str), Vec<f64>>,
-}
-
-impl Figures {
-    fn add(
-        &mut self,
-        peer: Peer,
-        name: impl Into<String>,
-        unit: &'static str,
-        better: Better,
-        value: f64,
-    ) {
-        let name = name.into();
-        if !self.order.iter().any(|known| known.0 == name) {
-            self.order.push((name.clone(), unit, better));
-        }
-        let values = self.values.entry((name, peer.name())).or_default();
-        values.push(value);
-    }
-
-    fn median(&self, name: &str, peer: Peer) -> f64 {
-        let mut values = self
-            .values
-            .get(&(name.to_owned(), peer.name()))
-            .cloned()
-            .unwrap_or_default();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-
-    fn print(&self, output: Output) -> Result<()> {
-        if output == Output::Json {
-            let rows: Vec<_> = self
-                .order
-                .iter()
-                .map(|(name, unit, _)| {
-                    let (kafka, ours) = (
-                        self.median(name, Peer::Kafka),
-                        self.median(name, Peer::Thalweg),
-                    );
-                    let all = |peer: Peer| self.values.get(&(name.clone(), peer.name()));
-                    serde_json::json!({
-                        "name": name, "unit": unit, "kafka": kafka, "thalweg": ours,
-                        "ratio": ours / kafka,
-                        "kafka_rounds": all(Peer::Kafka), "thalweg_rounds": all(Peer::Thalweg),
-                    })
-                })
-                .collect();
-            println!("{}", serde_json::to_string_pretty(&rows)?);
-            return Ok(());
-        }
-        println!("\n| | unit | Apache Kafka | Thalweg | ratio |\n|---|---|---:|---:|---:|");
-        for (name, unit, better) in &self.order {
-            let (kafka, ours) = (
-                self.median(name, Peer::Kafka),
-                self.median(name, Peer::Thalweg),
-            );
-            let hint = match better {
-                Better::More => "",
-                Better::Less => " (less is better)",
-            };
-            println!(
-                "| {name} | {unit}{hint} | {} | {} | {:.2}x |",
-                shown(kafka),
-                shown(ours),
-                ours / kafka
-            );
-        }
-        Ok(())
-    }
-}
-
-fn shown(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
 }
 
 fn loads(options: &Options) -> Vec<Load> {
@@ -203,7 +115,11 @@ pub async fn run(options: &Options) -> Result<()> {
         "median of {rounds} rounds, data in {}",
         options.dir.display()
     );
-    figures.print(options.output)
+    match options.output {
+        Output::Table => figures.print_tables(),
+        Output::Json => figures.print_json()?,
+    }
+    Ok(())
 }
 
 async fn measure(
@@ -239,25 +155,30 @@ async fn measure(
     work::java_produce(class_path, address, "warm", &warm)?;
 
     for (n, load) in loads.iter().enumerate() {
-        let mb = load.size as f64 / 1e6;
-        let gb = load.bytes() / 1e9;
         for client in ["Java", "librdkafka"] {
             let topic = format!("load-{n}-{client}");
             work::create(address, &topic, load.partitions).await?;
             for doing in ["produce", "consume"] {
-                let cpu = broker.cpu();
+                let client_before = of_process("self", Children::With);
+                let (broker_before, began) = (broker.cpu(), Instant::now());
                 let rate = match (client, doing) {
                     ("Java", "produce") => work::java_produce(class_path, address, &topic, load)?,
                     ("Java", _) => work::java_consume(class_path, address, &topic, load)?,
                     (_, "produce") => work::produce(address, &topic, load)?,
                     _ => work::consume(address, &topic, load)?,
                 };
-                let cpu = (broker.cpu() - cpu).max(0.01) / gb;
+                let used = of_process("self", Children::With) - client_before;
+                let run = Run {
+                    rate: rate * load.size as f64 / 1e6,
+                    broker: (broker.cpu() - broker_before).max(0.01) / (load.bytes() / 1e9),
+                    client: used / began.elapsed().as_secs_f64(),
+                };
                 let name = format!("{client} {doing}, {}", load.name());
-                eprintln!("  {name}: {:.0} MB/s, {cpu:.2} CPU-s/GB", rate * mb);
-                figures.add(peer, &name, "MB/s", Better::More, rate * mb);
-                let name = format!("broker's CPU: {name}");
-                figures.add(peer, name, "s/GB", Better::Less, cpu);
+                eprintln!(
+                    "  {name}: {:.0} MB/s, broker {:.2} CPU-s/GB, client {:.2} cores",
+                    run.rate, run.broker, run.client
+                );
+                figures.add_load(peer, &name, run);
             }
         }
     }
@@ -330,7 +251,7 @@ async fn in_process(options: &Options, loads: &[Load], figures: &mut Figures) ->
             load.bytes() / 1e6 / took.wall,
         );
         let peer = format!("librdkafka {doing}, {}", load.name());
-        let value = figures.median(&peer, Peer::Kafka);
+        let value = figures.rate(&peer, Peer::Kafka);
         figures.add(Peer::Kafka, &name, "MB/s", Better::More, value);
     }
     Ok(())

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use thalweg_log::net::{ClientConnection, ConnectionOptions};
 use thalweg_log::wire::messages::ApiVersionsRequest;
 
+use crate::cpu::{Children, of_process};
+
 /// How long a broker may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,16 +88,7 @@ impl Process {
 
     /// CPU seconds so far, user and system.
     pub fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.unwrap_or_default();
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        ticks as f64 / 100.0
+        of_process(&self.child.id().to_string(), Children::Without)
     }
 
     /// Resident memory in MiB.
