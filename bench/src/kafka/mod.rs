@@ -209,7 +209,7 @@ async fn measure(
         let value = found.get(at).copied().unwrap_or(f64::NAN);
         eprintln!("  latency {name}: {value:.2} ms");
         let name = format!("end to end at {rate}/s, {name}");
-        figures.add(peer, name, "ms", Better::Less, value);
+        figures.add(peer, &name, "ms", Better::Less, value);
     }
     figures.add(
         peer,
