@@ -31,7 +31,7 @@ pub struct Options {
     /// MB that a load produces and consumes
     #[arg(long)]
     megabytes: Option<u64>,
-    /// Four loads instead of sixteen, one round, fewer bytes: about five minutes
+    /// Four loads instead of sixteen, one round, fewer bytes: about four minutes
     #[arg(long)]
     quick: bool,
     /// The server's binary; by default the one beside this program
@@ -51,7 +51,7 @@ enum Output {
 fn loads(options: &Options) -> Vec<Load> {
     let bytes = options
         .megabytes
-        .unwrap_or(if options.quick { 100 } else { 200 })
+        .unwrap_or(if options.quick { 200 } else { 400 })
         * 1_000_000;
     let mut loads = Vec::new();
     for size in [100, 1024] {
