@@ -151,6 +151,7 @@ impl World {
         self.log = None;
         self.manager = None;
         let mut options = LogManagerConfig::new(&self.dir, 1);
+        options.max_open_files = Some(4);
         options.recovery_threads = 1;
         // What a topic's settings are is only known once its log is open.
         let manager = LogManager::open(options, self.now).unwrap();

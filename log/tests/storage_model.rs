@@ -108,6 +108,7 @@ fn config() -> LogConfig {
             ("segment.ms", "1500"),
             ("retention.ms", "1000"),
             ("retention.bytes", "4000"),
+            ("preallocate", "true"),
         ])
         .unwrap()
 }
@@ -132,6 +133,7 @@ impl World {
     fn open(&mut self) {
         let mut options = LogManagerConfig::new(&self.dir, 1);
         options.recovery_threads = 1;
+        options.max_open_files = Some(4);
         options.defaults = config();
         options.checkpoint_interval_ms = 0;
         options.retention_check_interval_ms = i64::MAX;

@@ -278,6 +278,7 @@ impl World {
         self.log = None;
         self.manager = None;
         let mut options = LogManagerConfig::new(&self.dir, 1);
+        options.max_open_files = Some(4);
         options.recovery_threads = 1;
         options.defaults = config();
         let manager = LogManager::open(options, 0).unwrap();

@@ -312,6 +312,7 @@ async fn open_logs(
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
         recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
         cleaner: cleaner_config(&settings.cleaner),
+        max_open_files: None,
     };
     let opened = tokio::task::spawn_blocking(move || LogManager::open(config, now())).await;
     let logs = Arc::new(opened.map_err(|e| BrokerError::Runtime(std::io::Error::other(e)))??);

@@ -59,8 +59,8 @@ pub struct LogConfig {
     pub retention_ms: i64,
     /// `retention.bytes`: the oldest segments of a larger partition are deleted; -1 keeps them.
     pub retention_bytes: i64,
-    /// `file.delete.delay.ms`: how long a deleted file stays for readers that have it open. Files
-    /// are removed at once here, as an open file lives on until it is closed; kept for tools.
+    /// `file.delete.delay.ms`: how long the files of a deleted segment or topic stay on disk. Who
+    /// reads them has them open, and is not hindered when they go.
     pub file_delete_delay_ms: i64,
     /// `flush.messages`: fsync after so many records. With 1, a record is acknowledged and read
     /// only once it is on disk.
@@ -99,7 +99,7 @@ pub struct LogConfig {
     pub compression_lz4_level: i32,
     /// `compression.zstd.level`: how hard zstd tries where batches are compressed anew.
     pub compression_zstd_level: i32,
-    /// `preallocate`.
+    /// `preallocate`: a new segment's file has its full size at once.
     pub preallocate: bool,
     /// `remote.storage.enable`; always false, as there is no tiered storage.
     pub remote_storage_enable: bool,

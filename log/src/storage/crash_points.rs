@@ -79,6 +79,7 @@ fn config() -> LogConfig {
             ("index.interval.bytes", "100"),
             ("min.cleanable.dirty.ratio", "0"),
             ("delete.retention.ms", "0"),
+            ("preallocate", "true"),
             ("max.message.bytes", "400"),
         ])
         .unwrap()

@@ -6,14 +6,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::checkpoint::{OffsetMap, read_offsets, write_offsets};
 use super::error::{StorageError, StorageResult};
-use super::files::{CLEANER_CHECKPOINT, LOCK, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use super::faults::{Point, point};
+use super::files::{
+    CLEANER_CHECKPOINT, LOCK, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, deleted_name,
+    remove_if_there, rename_if_there,
+};
+use super::open_files::OpenFiles;
 
 /// Something that can be flushed by the group commit.
 pub(crate) trait Flush: Send + Sync + 'static {
@@ -21,7 +26,7 @@ pub(crate) trait Flush: Send + Sync + 'static {
     fn flush_in_group(&self);
 }
 
-type Work = std::sync::Arc<dyn Flush>;
+type Work = Arc<dyn Flush>;
 
 /// How many files are fsynced at once: the file system puts them into one journal commit.
 const PARALLEL_FLUSHES: usize = 8;
@@ -30,12 +35,23 @@ pub(crate) struct LogDir {
     path: PathBuf,
     offline: OnceLock<String>,
     lock: Mutex<Option<File>>,
+    files: Arc<OpenFiles>,
     recovery_points: Mutex<OffsetMap>,
     log_starts: Mutex<OffsetMap>,
     cleaner_points: Mutex<OffsetMap>,
     committer: Mutex<Option<mpsc::Sender<Work>>>,
+    doomed: Mutex<Vec<Doomed>>,
     #[cfg(test)]
     pub(crate) faults: Faults,
+}
+
+/// A file or folder without a name that counts, which is to be removed.
+#[derive(Debug)]
+struct Doomed {
+    path: PathBuf,
+    delay_ms: i64,
+    /// When, once a clock has been seen.
+    due: Option<i64>,
 }
 
 /// Failures that a test asks for.
@@ -59,7 +75,7 @@ impl std::fmt::Debug for LogDir {
 
 impl LogDir {
     /// Makes the folder when it is missing, and locks it.
-    pub(crate) fn open(path: &Path) -> StorageResult<Self> {
+    pub(crate) fn open(path: &Path, files: &Arc<OpenFiles>) -> StorageResult<Self> {
         let refused = |source| StorageError::NotWritable {
             path: path.to_path_buf(),
             source,
@@ -85,25 +101,29 @@ impl LogDir {
             path: path.to_path_buf(),
             offline: OnceLock::new(),
             lock: Mutex::new(Some(lock)),
+            files: Arc::clone(files),
             recovery_points: Mutex::new(read_offsets(&path.join(RECOVERY_POINT_CHECKPOINT))?),
             log_starts: Mutex::new(read_offsets(&path.join(LOG_START_CHECKPOINT))?),
             cleaner_points: Mutex::new(cleaner_points(path)),
             committer: Mutex::new(None),
+            doomed: Mutex::default(),
             #[cfg(test)]
             faults: Faults::default(),
         })
     }
 
     /// A directory that cannot be opened: offline from the start.
-    pub(crate) fn broken(path: &Path, error: &StorageError) -> Self {
+    pub(crate) fn broken(path: &Path, files: &Arc<OpenFiles>, error: &StorageError) -> Self {
         let dir = Self {
             path: path.to_path_buf(),
             offline: OnceLock::new(),
             lock: Mutex::new(None),
+            files: Arc::clone(files),
             recovery_points: Mutex::default(),
             log_starts: Mutex::default(),
             cleaner_points: Mutex::default(),
             committer: Mutex::new(None),
+            doomed: Mutex::default(),
             #[cfg(test)]
             faults: Faults::default(),
         };
@@ -130,6 +150,58 @@ impl LogDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How the files of its segments are kept open.
+    pub(crate) fn files(&self) -> &Arc<OpenFiles> {
+        &self.files
+    }
+
+    /// Takes a file's name away and removes it `delay_ms` from now (`file.delete.delay.ms`). One
+    /// that is not there is fine.
+    pub(crate) fn delete_file(&self, path: &Path, delay_ms: i64) -> StorageResult<()> {
+        if delay_ms <= 0 {
+            return remove_if_there(path);
+        }
+        let deleted = deleted_name(path);
+        if rename_if_there(path, &deleted)? {
+            self.remove_later(deleted, delay_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file or folder whose name does not count any more, `delay_ms` from the next
+    /// [`remove_due`](Self::remove_due). A crash before then leaves it to the next open.
+    pub(crate) fn remove_later(&self, path: PathBuf, delay_ms: i64) -> StorageResult<()> {
+        if delay_ms <= 0 {
+            return remove_all(&path);
+        }
+        self.doomed.lock().push(Doomed {
+            path,
+            delay_ms,
+            due: None,
+        });
+        Ok(())
+    }
+
+    /// Removes what is due at `now`; without a time, everything.
+    pub(crate) fn remove_due(&self, now: Option<i64>) {
+        let mut due = Vec::new();
+        self.doomed.lock().retain_mut(|doomed| {
+            let wait = now.is_some_and(|now| {
+                let at = now.saturating_add(doomed.delay_ms);
+                *doomed.due.get_or_insert(at) > now
+            });
+            if !wait {
+                due.push(std::mem::take(&mut doomed.path));
+            }
+            wait
+        });
+        for path in due {
+            if let Err(error) = remove_all(&path) {
+                tracing::warn!(%error, "what was deleted could not be removed; the next start will");
+            }
+        }
     }
 
     /// Gives the lock back; another process may open the folder.
@@ -292,6 +364,16 @@ impl LogDir {
     }
 }
 
+/// Removes a file, or a folder with all that is in it.
+fn remove_all(path: &Path) -> StorageResult<()> {
+    if !path.is_dir() {
+        return remove_if_there(path);
+    }
+    point(Point::Unlink)
+        .and_then(|()| fs::remove_dir_all(path))
+        .map_err(|e| StorageError::io("delete", path, e))
+}
+
 /// What the cleaner's checkpoint says. The segments say it too: one that is damaged costs a second
 /// compaction and no more.
 fn cleaner_points(path: &Path) -> OffsetMap {
@@ -329,15 +411,19 @@ fn commit_groups(receiver: &mpsc::Receiver<Work>) {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> StorageResult<LogDir> {
+        LogDir::open(path, &OpenFiles::of_the_process())
+    }
+
     #[test]
     fn a_folder_has_one_user() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/data");
-        let first = LogDir::open(&path).unwrap();
-        let error = LogDir::open(&path).unwrap_err();
+        let first = open(&path).unwrap();
+        let error = open(&path).unwrap_err();
         assert!(matches!(error, StorageError::InUse { .. }), "{error}");
         first.unlock();
-        LogDir::open(&path).unwrap();
+        open(&path).unwrap();
     }
 
     #[test]
@@ -345,14 +431,46 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = LogDir::open(&file.join("data")).unwrap_err();
+        let error = open(&file.join("data")).unwrap_err();
         assert!(matches!(error, StorageError::NotWritable { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_deleted_stays_for_its_delay_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = open(folder.path()).unwrap();
+        let left = || {
+            let mut names: Vec<_> = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name != LOCK)
+                .collect();
+            names.sort();
+            names
+        };
+        for (name, delay) in [("a", 0), ("b", 100), ("c", 1000)] {
+            fs::write(folder.path().join(name), "x").unwrap();
+            dir.delete_file(&folder.path().join(name), delay).unwrap();
+            dir.delete_file(&folder.path().join("none"), delay).unwrap();
+        }
+        let doomed = folder.path().join("t-0.x-delete");
+        fs::create_dir(&doomed).unwrap();
+        fs::write(doomed.join("f"), "x").unwrap();
+        dir.remove_later(doomed, 100).unwrap();
+        assert_eq!(left(), ["b.deleted", "c.deleted", "t-0.x-delete"]);
+        dir.remove_due(Some(5000));
+        dir.remove_due(Some(5099));
+        assert_eq!(left().len(), 3);
+        dir.remove_due(Some(5100));
+        assert_eq!(left(), ["c.deleted"]);
+        dir.remove_due(None);
+        assert!(left().is_empty());
     }
 
     #[test]
     fn the_first_failure_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = LogDir::open(dir.path()).unwrap();
+        let dir = open(dir.path()).unwrap();
         dir.check().unwrap();
         dir.fail(&StorageError::DiskFull {
             path: "first".into(),

@@ -420,6 +420,9 @@ fn copy_rest(
     };
     for entry in list(source)? {
         let (name, path) = (entry.file_name(), entry.path());
+        if path.extension().is_some_and(|e| e == "deleted") {
+            continue;
+        }
         if copied.get(&name).copied() != stamp(&path) || !copied.contains_key(&name) {
             copy(&path, &future.join(&name))?;
         }

@@ -65,6 +65,13 @@ pub(crate) fn is_legal_topic(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// The name of a file that is to be deleted soon.
+pub(crate) fn deleted_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DELETED_SUFFIX);
+    PathBuf::from(name)
+}
+
 /// fsyncs a folder, so that the names in it are on disk.
 pub(crate) fn sync_dir(path: &Path) -> StorageResult<()> {
     File::open(path)

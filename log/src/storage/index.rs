@@ -9,12 +9,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 use super::error::{StorageError, StorageResult};
 use super::faults::{Point, point};
 use super::files::write_atomically;
+use super::open_files::{OpenFiles, SegmentFile};
 
 /// An entry of fixed size.
 pub(crate) trait Entry: Copy + Send + Sync + 'static {
@@ -78,48 +80,47 @@ impl Entry for TimeEntry {
 enum State<E> {
     /// Being written, or just read.
     Memory(Vec<E>),
-    /// Searched in the file, which is opened when it is first needed.
-    Sealed(Option<(File, usize)>),
+    /// Searched in the file, whose size is looked at when it is first needed.
+    Sealed(OnceLock<usize>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Index<E> {
-    path: PathBuf,
+    file: SegmentFile,
     state: RwLock<State<E>>,
 }
 
 impl<E: Entry> Index<E> {
     /// An index without entries, in memory.
-    pub(crate) fn empty(path: PathBuf) -> Self {
+    pub(crate) fn empty(files: &Arc<OpenFiles>, path: PathBuf) -> Self {
         Self {
-            path,
+            file: SegmentFile::readable(files, path),
             state: RwLock::new(State::Memory(Vec::new())),
         }
     }
 
     /// The index of a sealed segment.
-    pub(crate) fn sealed(path: PathBuf) -> Self {
+    pub(crate) fn sealed(files: &Arc<OpenFiles>, path: PathBuf) -> Self {
         Self {
-            path,
-            state: RwLock::new(State::Sealed(None)),
+            file: SegmentFile::readable(files, path),
+            state: RwLock::new(State::Sealed(OnceLock::new())),
         }
     }
 
-    /// Reads the whole index into memory; `None` when there is none or its size is wrong.
-    pub(crate) fn load(path: PathBuf) -> Option<Self> {
-        let bytes = std::fs::read(&path).ok()?;
+    /// Reads the whole index into memory; `false` when there is none or its size is wrong.
+    pub(crate) fn load(&self) -> bool {
+        let Ok(bytes) = std::fs::read(self.path()) else {
+            return false;
+        };
         if bytes.len() % E::SIZE != 0 {
-            return None;
+            return false;
         }
-        let entries = bytes.chunks_exact(E::SIZE).filter_map(E::decode).collect();
-        Some(Self {
-            path,
-            state: RwLock::new(State::Memory(entries)),
-        })
+        self.replace(bytes.chunks_exact(E::SIZE).filter_map(E::decode).collect());
+        true
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     pub(crate) fn push(&self, entry: E) {
@@ -191,39 +192,32 @@ impl<E: Entry> Index<E> {
         &self,
         mut read: impl FnMut(usize, &dyn Fn(usize) -> StorageResult<E>) -> StorageResult<T>,
     ) -> StorageResult<T> {
-        let error = |e| StorageError::io("read", &self.path, e);
-        {
-            match &*self.state.read() {
-                State::Memory(entries) => {
-                    return read(entries.len(), &|at| {
-                        entries
-                            .get(at)
-                            .copied()
-                            .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
-                    });
-                }
-                State::Sealed(Some((file, len))) => {
-                    return read(*len, &|at| {
-                        let mut bytes = [0; LARGEST_ENTRY];
-                        let bytes = bytes.get_mut(..E::SIZE).unwrap_or_default();
-                        file.read_exact_at(bytes, (at * E::SIZE) as u64)
-                            .map_err(error)?;
-                        E::decode(bytes)
-                            .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
-                    });
-                }
-                State::Sealed(None) => {}
+        let error = |e| StorageError::io("read", self.path(), e);
+        match &*self.state.read() {
+            State::Memory(entries) => read(entries.len(), &|at| {
+                entries
+                    .get(at)
+                    .copied()
+                    .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
+            }),
+            State::Sealed(known) => {
+                let file = self.file.get()?;
+                let len = match known.get() {
+                    Some(len) => *len,
+                    None => {
+                        let bytes = file.metadata().map_err(error)?.len();
+                        *known.get_or_init(|| bytes as usize / E::SIZE)
+                    }
+                };
+                read(len, &|at| {
+                    let mut bytes = [0; LARGEST_ENTRY];
+                    let bytes = bytes.get_mut(..E::SIZE).unwrap_or_default();
+                    file.read_exact_at(bytes, (at * E::SIZE) as u64)
+                        .map_err(error)?;
+                    E::decode(bytes).ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
+                })
             }
         }
-        {
-            let mut state = self.state.write();
-            if let State::Sealed(file @ None) = &mut *state {
-                let opened = File::open(&self.path).map_err(error)?;
-                let len = opened.metadata().map_err(error)?.len() as usize / E::SIZE;
-                *file = Some((opened, len));
-            }
-        }
-        self.with(read)
     }
 
     /// Takes other entries for those there are.
@@ -240,29 +234,31 @@ impl<E: Entry> Index<E> {
         for entry in entries {
             entry.encode(&mut bytes);
         }
-        write_atomically(&self.path, &bytes, false)
+        write_atomically(self.path(), &bytes, false)
     }
 
     /// After [`save`](Self::save): the file is searched from now on.
     pub(crate) fn seal(&self) {
         let mut state = self.state.write();
         if matches!(*state, State::Memory(_)) {
-            *state = State::Sealed(None);
+            // The file is another than that which was read before.
+            self.file.forget();
+            *state = State::Sealed(OnceLock::new());
         }
     }
 
     /// Has the file on disk, when there is one.
     pub(crate) fn sync(&self) -> StorageResult<()> {
         if matches!(*self.state.read(), State::Sealed(_)) {
-            match File::open(&self.path) {
+            match File::open(self.path()) {
                 Ok(file) => {
                     point(Point::Sync)
                         .and_then(|()| file.sync_all())
-                        .map_err(|e| StorageError::io("sync", &self.path, e))?;
+                        .map_err(|e| StorageError::io("sync", self.path(), e))?;
                 }
                 // Retention has just deleted the segment.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StorageError::io("open", &self.path, e)),
+                Err(e) => return Err(StorageError::io("open", self.path(), e)),
             }
         }
         Ok(())
@@ -284,7 +280,8 @@ mod tests {
     fn memory_and_file_answer_alike() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("00000000000000000000.index");
-        let index = Index::empty(path.clone());
+        let files = OpenFiles::of_the_process();
+        let index = Index::empty(&files, path.clone());
         assert_eq!(index.last().unwrap(), None);
         (1..=5).for_each(|n| index.push(entry(n)));
         let check = |index: &Index<OffsetEntry>| {
@@ -304,13 +301,20 @@ mod tests {
             std::fs::read(&path).unwrap()[..8],
             [0, 0, 0, 10, 0, 0, 0, 100]
         );
-        check(&Index::load(path.clone()).unwrap());
+        let loaded = Index::sealed(&files, path.clone());
+        assert!(loaded.load());
+        check(&loaded);
         index.replace(vec![entry(1), entry(9)]);
         assert_eq!(index.size().unwrap(), 16);
         index.save().unwrap();
-        assert_eq!(Index::sealed(path.clone()).last().unwrap(), Some(entry(9)));
+        index.seal();
+        assert_eq!(index.last().unwrap(), Some(entry(9)), "not the old file");
+        assert_eq!(
+            Index::sealed(&files, path.clone()).last().unwrap(),
+            Some(entry(9))
+        );
         std::fs::write(&path, [0; 9]).unwrap();
-        assert!(Index::<OffsetEntry>::load(path).is_none());
+        assert!(!Index::<OffsetEntry>::sealed(&files, path).load());
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::files::{
     rename, sync_dir, uuid_to_text, write_atomically,
 };
 use super::import::ImportError;
+use super::open_files::OpenFiles;
 use super::partition::{OpenLog, PartitionLog};
 use super::properties::{MetaProperties, read_topic_id, write_topic_id};
 
@@ -53,6 +54,9 @@ pub struct LogManagerConfig {
     pub recovery_threads: usize,
     /// How topics are compacted.
     pub cleaner: CleanerConfig,
+    /// How many files of segments may be open at once, beside the active ones; `None` takes half of
+    /// what the process may open, together with all others in it.
+    pub max_open_files: Option<usize>,
 }
 
 impl LogManagerConfig {
@@ -69,6 +73,7 @@ impl LogManagerConfig {
             checkpoint_interval_ms: 60_000,
             recovery_threads: std::thread::available_parallelism().map_or(2, usize::from),
             cleaner: CleanerConfig::default(),
+            max_open_files: None,
         }
     }
 
@@ -132,13 +137,17 @@ impl LogManager {
     ///
     /// A log that is damaged does not keep the others from serving: see [`failed`](Self::failed).
     pub fn open(config: LogManagerConfig, now: i64) -> StorageResult<Self> {
+        let files = match config.max_open_files {
+            Some(limit) => Arc::new(OpenFiles::new(limit)),
+            None => OpenFiles::of_the_process(),
+        };
         let mut dirs = Vec::with_capacity(config.dirs.len());
         for path in &config.dirs {
-            dirs.push(Arc::new(match LogDir::open(path) {
+            dirs.push(Arc::new(match LogDir::open(path, &files) {
                 Ok(dir) => dir,
                 // Of several, one may be broken; not the first, which has the metadata.
                 Err(error) if !dirs.is_empty() && !matches!(error, StorageError::InUse { .. }) => {
-                    LogDir::broken(path, &error)
+                    LogDir::broken(path, &files, &error)
                 }
                 Err(error) => return Err(error),
             }));
@@ -380,15 +389,18 @@ impl LogManager {
         }
     }
 
-    /// Deletes a partition: its folder is renamed to `…-delete`, then removed; after a crash in
-    /// between, the next open removes it. One that is not there is fine.
+    /// Deletes a partition: its folder is renamed to `…-delete`, and removed after
+    /// `file.delete.delay.ms`; after a crash in between, the next open removes it. One that is not
+    /// there is fine.
     pub fn delete(&self, topic: &str, partition: i32) -> StorageResult<()> {
         let _changing = self.changing.lock();
         let key = (topic.to_owned(), partition);
         let failed = self.failed.lock().remove(&key).is_some();
+        let mut delay = self.config.defaults.file_delete_delay_ms;
         let (dir, folder) = match self.logs.remove(&key) {
             Some((_, log)) => {
                 log.shut();
+                delay = log.config().file_delete_delay_ms;
                 // A compaction under way sees that the log is closed.
                 drop(log.lock_cleaning());
                 self.cleaner.forget(topic, partition);
@@ -414,9 +426,7 @@ impl LogManager {
         point(Point::Rename)
             .and_then(|()| fs::rename(&folder, &doomed))
             .map_err(|e| StorageError::io("delete", &folder, e))?;
-        point(Point::Unlink)
-            .and_then(|()| fs::remove_dir_all(&doomed))
-            .map_err(|e| StorageError::io("delete", &doomed, e))
+        dir.remove_later(doomed, delay)
     }
 
     /// Every log.
@@ -468,6 +478,9 @@ impl LogManager {
         if checkpoint {
             result = result.and(self.checkpoint());
         }
+        for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
+            dir.remove_due(Some(now));
+        }
         result
     }
 
@@ -504,7 +517,7 @@ impl LogManager {
         for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
             let (mut recovery, mut starts) = (OffsetMap::new(), OffsetMap::new());
             for log in self.logs.iter().filter(|log| Arc::ptr_eq(log.dir(), dir)) {
-                recovery.insert(log.key().clone(), log.flushed_offset());
+                recovery.insert(log.key().clone(), log.recovery_point());
                 starts.insert(log.key().clone(), log.log_start_offset());
             }
             for (key, _) in self.failed.lock().iter() {
@@ -546,6 +559,9 @@ impl LogManager {
         });
         let mut result = errors.into_inner().into_iter().next().map_or(Ok(()), Err);
         let written = self.checkpoint();
+        for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
+            dir.remove_due(None);
+        }
         // An offline directory says nothing about the others.
         let others = |result: &StorageResult<()>| {
             matches!(result, Ok(()) | Err(StorageError::Offline { .. }))

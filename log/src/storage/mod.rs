@@ -48,6 +48,7 @@ mod import;
 mod index;
 mod manager;
 mod marker;
+mod open_files;
 mod partition;
 mod producers;
 mod properties;

@@ -6,12 +6,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
 
 use crate::record::{BatchHeader, NO_TIMESTAMP};
 
@@ -19,14 +21,18 @@ use super::dir::LogDir;
 use super::error::{StorageError, StorageResult};
 use super::faults::{Point, point};
 use super::files::{
-    DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX,
+    GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, deleted_name,
     offset_file, remove_if_there, sync_dir,
 };
 use super::gaps::{Gaps, Holes};
 use super::index::{Index, OffsetEntry, TimeEntry};
+use super::open_files::SegmentFile;
 use super::scan::{ScanError, Scanner};
 use super::trusted::Trusted;
 use super::txn_index::TxnIndex;
+
+/// How much is looked at at a time for whether it is zero.
+const ZEROS: usize = 1 << 20;
 
 /// The timestamps of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +76,11 @@ pub(crate) struct Segment {
     base_offset: i64,
     path: PathBuf,
     dir: Arc<LogDir>,
-    file: OnceLock<Arc<File>>,
+    file: SegmentFile,
+    /// Nothing more is appended, and the indexes are in their files.
+    sealed: AtomicBool,
+    /// The file is larger than what is in it.
+    preallocated: AtomicBool,
     size: AtomicU64,
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
@@ -116,12 +126,14 @@ impl Segment {
         let segment = Self {
             base_offset,
             dir: Arc::clone(dir),
-            file: OnceLock::from(Arc::new(file)),
+            file: SegmentFile::created(dir.files(), path.clone(), file),
+            sealed: AtomicBool::new(false),
+            preallocated: AtomicBool::new(false),
             trusted: Trusted::beyond(0),
             size: AtomicU64::new(0),
-            offsets: Index::empty(name(INDEX_SUFFIX)),
-            times: Index::empty(name(TIME_INDEX_SUFFIX)),
-            aborted: TxnIndex::empty(name(TXN_INDEX_SUFFIX)),
+            offsets: Index::empty(dir.files(), name(INDEX_SUFFIX)),
+            times: Index::empty(dir.files(), name(TIME_INDEX_SUFFIX)),
+            aborted: TxnIndex::empty(dir.files(), name(TXN_INDEX_SUFFIX)),
             path,
             gaps: RwLock::new(Some(None)),
             tail: Mutex::new(Tail {
@@ -150,12 +162,20 @@ impl Segment {
         Ok(Self {
             base_offset,
             dir: Arc::clone(dir),
-            file: OnceLock::new(),
+            file: SegmentFile::writable(dir.files(), path.clone()),
+            sealed: AtomicBool::new(true),
+            preallocated: AtomicBool::new(false),
             trusted: Trusted::beyond(meta.len()),
             size: AtomicU64::new(meta.len()),
-            offsets: Index::sealed(offset_file(folder, base_offset, INDEX_SUFFIX)),
-            times: Index::sealed(offset_file(folder, base_offset, TIME_INDEX_SUFFIX)),
-            aborted: TxnIndex::sealed(offset_file(folder, base_offset, TXN_INDEX_SUFFIX)),
+            offsets: Index::sealed(dir.files(), offset_file(folder, base_offset, INDEX_SUFFIX)),
+            times: Index::sealed(
+                dir.files(),
+                offset_file(folder, base_offset, TIME_INDEX_SUFFIX),
+            ),
+            aborted: TxnIndex::sealed(
+                dir.files(),
+                offset_file(folder, base_offset, TXN_INDEX_SUFFIX),
+            ),
             path,
             gaps: RwLock::new(None),
             tail: Mutex::new(Tail {
@@ -222,7 +242,7 @@ impl Segment {
 
     /// The file, for who reads it on his own.
     pub(crate) fn shared_file(&self) -> StorageResult<Arc<File>> {
-        self.file().map(Arc::clone)
+        self.file()
     }
 
     /// The last position at or before this one where the index knows that a batch begins.
@@ -233,16 +253,8 @@ impl Segment {
         found.ok().flatten().map(|entry| u64::from(entry.position))
     }
 
-    fn file(&self) -> StorageResult<&Arc<File>> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&self.path)
-            .map_err(|e| StorageError::io("open", &self.path, e))?;
-        Ok(self.file.get_or_init(|| Arc::new(opened)))
+    fn file(&self) -> StorageResult<Arc<File>> {
+        self.file.get()
     }
 
     /// Whether the indexes have reached a size, or could not name an offset any more.
@@ -329,14 +341,14 @@ impl Segment {
         #[cfg(test)]
         if let Some(room) = self.dir.faults.disk_full_after.lock().take() {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            std::os::unix::fs::FileExt::write_all_at(&**file, &all[..room.min(all.len())], at)?;
+            std::os::unix::fs::FileExt::write_all_at(&*file, &all[..room.min(all.len())], at)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
         #[cfg(test)]
         if super::faults::torn() {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
             let half = all.get(..all.len() / 2).unwrap_or_default();
-            let _ = std::os::unix::fs::FileExt::write_all_at(&**file, half, at);
+            let _ = std::os::unix::fs::FileExt::write_all_at(&*file, half, at);
             std::process::abort();
         }
         point(Point::Write)?;
@@ -345,7 +357,7 @@ impl Segment {
         while !rest.is_empty() {
             // The kernel takes at most 1024 slices a call.
             let some = rest.get(..rest.len().min(1024)).unwrap_or_default();
-            match rustix::io::pwritev(file, some, at + written) {
+            match rustix::io::pwritev(&file, some, at + written) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     written += n as u64;
@@ -364,7 +376,7 @@ impl Segment {
         let mut bytes = Vec::with_capacity(len.max(1));
         while bytes.len() < len {
             let at = position + bytes.len() as u64;
-            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            match rustix::io::pread(&file, rustix::buffer::spare_capacity(&mut bytes), at) {
                 Ok(0) => break,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(StorageError::io("read", &self.path, e.into())),
@@ -465,7 +477,7 @@ impl Segment {
     /// The files are about to be replaced by others of the same names: who has this segment reads
     /// on in those it has open, without indexes.
     pub(crate) fn retire(&self) -> StorageResult<()> {
-        self.file()?;
+        self.file.keep()?;
         self.gaps()?;
         self.stamps()?;
         self.aborted.replace(self.aborted.all()?);
@@ -526,27 +538,24 @@ impl Segment {
 
     /// Makes a segment that was closed cleanly active again: its indexes are loaded. Says where
     /// its last indexed batch begins; `false` when the indexes are not there or make no sense.
-    pub(crate) fn reactivate(&mut self) -> bool {
-        let offsets = Index::<OffsetEntry>::load(self.offsets.path().to_path_buf());
-        let times = Index::<TimeEntry>::load(self.times.path().to_path_buf());
-        let (Some(offsets), Some(times)) = (offsets, times) else {
+    pub(crate) fn reactivate(&self) -> bool {
+        if !self.offsets.load() || !self.times.load() {
             return false;
-        };
+        }
         let size = self.size();
-        if let Ok(Some(last)) = offsets.last()
+        if let Ok(Some(last)) = self.offsets.last()
             && u64::from(last.position) >= size
         {
             return false;
         }
-        if size > 0 && matches!(times.last(), Ok(None)) && !matches!(offsets.last(), Ok(None)) {
+        let (offset, time) = (self.offsets.last(), self.times.last());
+        if size > 0 && matches!(time, Ok(None)) && !matches!(offset, Ok(None)) {
             return false;
         }
         let Ok(aborted) = self.aborted.all() else {
             return false;
         };
         self.aborted.replace(aborted);
-        self.offsets = offsets;
-        self.times = times;
         true
     }
 
@@ -607,6 +616,7 @@ impl Segment {
         }
         self.size
             .store(position.min(self.size()), Ordering::Release);
+        self.trusted.cut(position);
         let file = self.file()?;
         point(Point::Truncate)
             .and_then(|()| file.set_len(position))
@@ -615,10 +625,13 @@ impl Segment {
 
     /// Nothing more will be appended: the indexes go to their files.
     pub(crate) fn seal(&self) -> StorageResult<()> {
+        // Before the indexes: where those are, recovery takes the segment for whole.
+        self.trim()?;
         self.save_indexes()?;
         self.offsets.seal();
         self.times.seal();
         self.aborted.seal();
+        self.sealed.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -637,6 +650,12 @@ impl Segment {
         }
     }
 
+    /// It will be appended to: its file stays open.
+    pub(crate) fn activate(&self) -> StorageResult<()> {
+        self.sealed.store(false, Ordering::Release);
+        self.file.hold()
+    }
+
     /// fsyncs everything of the segment.
     pub(crate) fn sync(&self) -> StorageResult<()> {
         #[cfg(test)]
@@ -647,6 +666,8 @@ impl Segment {
                 io::Error::other("injected"),
             ));
         }
+        // Before: of one that is sealed meanwhile the indexes may come after this.
+        let sealed = self.sealed.load(Ordering::Acquire);
         let file = self.file()?;
         point(Point::Sync)
             .and_then(|()| file.sync_data())
@@ -662,25 +683,75 @@ impl Segment {
             }
             self.name_synced.store(true, Ordering::Relaxed);
         }
+        if sealed {
+            self.file.release();
+        }
         Ok(())
     }
 
-    /// Deletes the files. Who has them open reads on. The log's goes first, by another name, so
-    /// that a crash in between leaves nothing that looks like a segment.
-    pub(crate) fn delete(&self) -> StorageResult<()> {
-        let mut deleted = self.path.as_os_str().to_owned();
-        deleted.push(DELETED_SUFFIX);
-        let deleted = PathBuf::from(deleted);
+    /// Deletes the files, `delay_ms` from now. Who has this segment reads on. The log's loses its
+    /// name first, so that a crash in between leaves nothing that looks like a segment.
+    pub(crate) fn delete(&self, delay_ms: i64) -> StorageResult<()> {
+        let deleted = deleted_name(&self.path);
         // Readers that come late find the file open.
-        let _ = self.file();
+        let _ = self.file.keep();
         point(Point::Rename)
             .and_then(|()| fs::rename(&self.path, &deleted))
             .map_err(|e| StorageError::io("delete", &self.path, e))?;
-        remove_if_there(self.offsets.path())?;
-        remove_if_there(self.times.path())?;
-        remove_if_there(&self.gaps_path())?;
-        remove_if_there(self.aborted.path())?;
-        remove_if_there(&deleted)
+        self.dir.delete_file(self.offsets.path(), delay_ms)?;
+        self.dir.delete_file(self.times.path(), delay_ms)?;
+        self.dir.delete_file(&self.gaps_path(), delay_ms)?;
+        self.dir.delete_file(self.aborted.path(), delay_ms)?;
+        self.dir.remove_later(deleted, delay_ms)
+    }
+
+    /// Gives the file the size that the segment may grow to (`preallocate`): the disk will not be
+    /// full before it is, and a flush need not write the file's size.
+    pub(crate) fn preallocate(&self, bytes: u64) -> StorageResult<()> {
+        let file = self.file()?;
+        let error = |e: io::Error| StorageError::io("preallocate", &self.path, e);
+        point(Point::Write).map_err(error)?;
+        match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => {}
+            // A file system that cannot: the size alone, as Kafka does.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(bytes).map_err(error)?,
+            Err(e) => return Err(error(e.into())),
+        }
+        self.preallocated.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Cuts off what was preallocated and not used. Says whether there was any.
+    pub(crate) fn trim(&self) -> StorageResult<bool> {
+        if !self.preallocated.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let file = self.file()?;
+        point(Point::Truncate)
+            .and_then(|()| file.set_len(self.size()))
+            .map_err(|e| StorageError::io("truncate", &self.path, e))?;
+        self.preallocated.store(false, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Whether there is nothing but zeros from a position on: what a crash leaves of a file that was
+    /// preallocated.
+    pub(crate) fn is_zero_from(&self, mut position: u64) -> StorageResult<bool> {
+        let file = self.file()?;
+        while position < self.size() {
+            // What was never written need not be read.
+            position = match rustix::fs::seek(&*file, SeekFrom::Data(position)) {
+                Ok(data) => data,
+                Err(Errno::NXIO) => return Ok(true),
+                Err(_) => position,
+            };
+            let bytes = self.read_at(position, ZEROS)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            position += ZEROS as u64;
+        }
+        Ok(true)
     }
 }
 

@@ -181,8 +181,8 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::AtLeast(0),
         number,
         file_delete_delay_ms,
-        true,
-        "How long the file of a deleted segment stays on disk. Files are removed at once here: an open file lives on until its readers are done."
+        false,
+        "How long the files of a deleted segment, or of a deleted topic, stay on disk under names that end with .deleted or -delete. A clean stop removes them."
     ),
     key!(
         "flush.messages",
@@ -348,8 +348,8 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::Any,
         boolean,
         preallocate,
-        true,
-        "Whether a new segment's file is given its full size at once."
+        false,
+        "Whether a new segment's file is given its full size at once, which takes the room on the disk before it is needed. It is cut to what is in it when it is full, at a clean stop, and after a crash."
     ),
     key!(
         "remote.log.copy.disable",

@@ -25,6 +25,13 @@ impl Trusted {
         }
     }
 
+    /// The file was cut off here: what comes after is this process's own.
+    pub(crate) fn cut(&self, position: u64) {
+        let mut checked = self.checked.lock();
+        checked.end = checked.end.min(position).max(checked.start);
+        self.own_from.fetch_min(position, Ordering::AcqRel);
+    }
+
     /// Whether the bytes may be handed out.
     pub(crate) fn contains(&self, range: &Range<u64>) -> bool {
         let own_from = self.own_from.load(Ordering::Acquire);
@@ -72,6 +79,19 @@ mod tests {
         assert!(!trusted.contains(&(39..50)));
         trusted.add(0..40);
         assert!(trusted.contains(&(0..1000)));
+    }
+
+    #[test]
+    fn what_comes_after_a_cut_is_its_own() {
+        let trusted = Trusted::beyond(100);
+        trusted.add(10..60);
+        trusted.cut(40);
+        assert!(trusted.contains(&(40..80)));
+        assert!(trusted.contains(&(10..80)));
+        assert!(!trusted.contains(&(9..20)));
+        trusted.cut(5);
+        assert!(trusted.contains(&(5..80)));
+        assert!(!trusted.contains(&(4..80)));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! first used, and one whose checksum does not hold is made anew from the log.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::error::{StorageError, StorageResult};
 use super::files::{remove_if_there, write_atomically};
 use super::index::{Entry, Index};
+use super::open_files::OpenFiles;
 
 const VERSION: i16 = 0;
 const CHECK_MAGIC: [u8; 4] = *b"TWck";
@@ -85,9 +87,9 @@ pub(crate) struct TxnIndex {
 
 impl TxnIndex {
     /// Of a new segment: without entries, in memory.
-    pub(crate) fn empty(path: PathBuf) -> Self {
+    pub(crate) fn empty(files: &Arc<OpenFiles>, path: PathBuf) -> Self {
         Self {
-            index: Index::empty(path),
+            index: Index::empty(files, path),
             empty: AtomicBool::new(true),
             checked: AtomicBool::new(true),
             checking: Mutex::new(()),
@@ -95,10 +97,10 @@ impl TxnIndex {
     }
 
     /// Of a sealed segment.
-    pub(crate) fn sealed(path: PathBuf) -> Self {
+    pub(crate) fn sealed(files: &Arc<OpenFiles>, path: PathBuf) -> Self {
         let there = path.exists();
         Self {
-            index: Index::sealed(path),
+            index: Index::sealed(files, path),
             empty: AtomicBool::new(!there),
             checked: AtomicBool::new(!there),
             checking: Mutex::new(()),
@@ -270,7 +272,7 @@ mod tests {
     fn overlapping_transactions_are_found_in_memory_and_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("00000000000000000000.txnindex");
-        let index = TxnIndex::empty(path.clone());
+        let index = TxnIndex::empty(&OpenFiles::of_the_process(), path.clone());
         assert_eq!(found(&index, 0, 100), (vec![], false));
         index.save().unwrap();
         assert!(!path.exists(), "nothing, no file");
@@ -290,7 +292,10 @@ mod tests {
         index.save().unwrap();
         index.seal();
         check(&index);
-        check(&TxnIndex::sealed(path.clone()));
+        check(&TxnIndex::sealed(
+            &OpenFiles::of_the_process(),
+            path.clone(),
+        ));
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 3 * 34 + 8);
         assert_eq!(
@@ -308,14 +313,14 @@ mod tests {
     fn damage_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("00000000000000000000.txnindex");
-        let index = TxnIndex::empty(path.clone());
+        let index = TxnIndex::empty(&OpenFiles::of_the_process(), path.clone());
         index.push(aborted(10, 15, 5));
         index.push(aborted(5, 20, 21));
         index.save().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            let index = TxnIndex::sealed(path.clone());
+            let index = TxnIndex::sealed(&OpenFiles::of_the_process(), path.clone());
             index.all().map(|all| (all.len(), index.is_checked()))
         };
         assert_eq!(read(&bytes).unwrap(), (2, true));

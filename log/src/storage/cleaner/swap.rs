@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::super::dir::LogDir;
 use super::super::error::{StorageError, StorageResult};
 use super::super::files::{
     CLEANED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SWAP_SUFFIX, TIME_INDEX_SUFFIX,
@@ -65,11 +66,23 @@ pub(crate) fn commit(folder: &Path, base: i64) -> StorageResult<()> {
     sync_dir(folder)
 }
 
-/// Deletes the segments the new one stands for, and gives it their name.
-pub(crate) fn finish(folder: &Path, base: i64, old: &[i64]) -> StorageResult<()> {
-    for other in old.iter().rev().filter(|other| **other != base) {
+/// Deletes the segments the new one stands for, and gives it their name. With `later`, their files
+/// stay under other names for so many milliseconds.
+pub(crate) fn finish(
+    folder: &Path,
+    base: i64,
+    old: &[i64],
+    later: Option<(&LogDir, i64)>,
+) -> StorageResult<()> {
+    for other in old.iter().rev() {
         for kind in std::iter::once(LOG_SUFFIX).chain(SIDES) {
-            remove_if_there(&offset_file(folder, *other, kind))?;
+            let path = offset_file(folder, *other, kind);
+            match later {
+                Some((dir, delay_ms)) if delay_ms > 0 => dir.delete_file(&path, delay_ms)?,
+                // The new one's go over those of its own name.
+                _ if *other == base => {}
+                _ => remove_if_there(&path)?,
+            }
         }
     }
     for kind in SIDES {
@@ -128,7 +141,7 @@ pub(crate) fn recover(folder: &Path) -> StorageResult<()> {
             .collect();
         tracing::info!(folder = %folder.display(), base, end = gaps.end_offset(),
             "a compaction that was cut short is finished");
-        finish(folder, base, &old)?;
+        finish(folder, base, &old, None)?;
     }
     Ok(())
 }

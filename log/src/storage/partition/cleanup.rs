@@ -43,14 +43,9 @@ impl PartitionLog {
         let mut start = position.log_start_offset;
         let mut roll = false;
         if config.cleanup_delete {
-            let mut excess = match u64::try_from(config.retention_bytes) {
-                Ok(limit) => segments
-                    .iter()
-                    .map(|s| s.size())
-                    .sum::<u64>()
-                    .saturating_sub(limit),
-                Err(_) => 0,
-            };
+            let total: u64 = segments.iter().map(|segment| segment.size()).sum();
+            let limit = u64::try_from(config.retention_bytes).ok();
+            let mut excess = limit.and_then(|limit| total.checked_sub(limit));
             for (n, segment) in segments.iter().enumerate() {
                 let end = segments
                     .get(n + 1)
@@ -60,11 +55,13 @@ impl PartitionLog {
                         .newest(segment)?
                         .is_some_and(|t| now.saturating_sub(t) > config.retention_ms);
                 let active = n + 1 == segments.len();
-                let too_many = !active && segment.size() > 0 && segment.size() <= excess;
-                if end > position.high_watermark || segment.size() == 0 || !(expired || too_many) {
+                let too_many = !active && excess.is_some_and(|excess| segment.size() <= excess);
+                // One that compaction has emptied goes with the others.
+                let nothing = active && segment.size() == 0;
+                if end > position.high_watermark || nothing || !(expired || too_many) {
                     break;
                 }
-                excess = excess.saturating_sub(segment.size());
+                excess = excess.map(|excess| excess.saturating_sub(segment.size()));
                 start = start.max(end);
                 roll = active;
             }
@@ -92,6 +89,7 @@ impl PartitionLog {
     pub(super) fn delete_below_start(&self, writer: &mut Writer) -> StorageResult<usize> {
         let start = self.log_start_offset();
         let mut deleted = 0;
+        let delay = self.config().file_delete_delay_ms;
         loop {
             let first = {
                 let mut segments = self.segments.write();
@@ -102,7 +100,7 @@ impl PartitionLog {
                 }
             };
             let Some(segment) = first else { break };
-            segment.delete()?;
+            segment.delete(delay)?;
             deleted += 1;
         }
         if deleted > 0 {
@@ -198,10 +196,12 @@ impl PartitionLog {
             *self.undecided.lock() = state.undecided;
         });
         self.truncations.fetch_add(1, Ordering::AcqRel);
+        let delay = self.config().file_delete_delay_ms;
         for segment in later.iter().rev() {
             self.segments.write().remove(&segment.base_offset());
-            segment.delete()?;
+            segment.delete(delay)?;
         }
+        active.activate()?;
         active.truncate(at, end)?;
         // The indexes in memory, over what is left.
         let interval = u64::from(self.config().index_interval_bytes);
@@ -255,10 +255,11 @@ impl PartitionLog {
         let all: Vec<_> = std::mem::take(&mut *self.segments.write())
             .into_values()
             .collect();
+        let delay = self.config().file_delete_delay_ms;
         for segment in all.iter().rev() {
-            segment.delete()?;
+            segment.delete(delay)?;
         }
-        let segment = Arc::new(Segment::create(&self.dir, &self.folder, offset, 0)?);
+        let segment = self.new_segment(offset, 0)?;
         segment.sync()?;
         self.segments.write().insert(offset, Arc::clone(&segment));
         writer.active = segment;
@@ -285,7 +286,11 @@ impl PartitionLog {
             return Ok(());
         }
         self.dir.check()?;
-        self.flush()?;
+        let trimmed = writer.active.trim()?;
+        self.flush_whole()?;
+        if trimmed {
+            writer.active.sync()?;
+        }
         writer.active.save_indexes()?;
         // Without it readers of committed records would be shown aborted ones.
         writer.active.aborted().seal();

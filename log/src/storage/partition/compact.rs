@@ -223,7 +223,8 @@ impl PartitionLog {
             segment.retire()?;
         }
         let bases: Vec<_> = old.iter().map(|segment| segment.base_offset()).collect();
-        swap::finish(&self.folder, base, &bases)?;
+        let delay = self.config().file_delete_delay_ms;
+        swap::finish(&self.folder, base, &bases, Some((&*self.dir, delay)))?;
         let segment = Arc::new(Segment::open(&self.dir, &self.folder, base, now)?);
         {
             let mut segments = self.segments.write();

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
+
 use super::super::dir::Flush;
 use super::super::error::StorageResult;
+use super::super::segment::Segment;
 use super::super::types::LogState;
 use super::PartitionLog;
 
@@ -26,11 +29,35 @@ impl PartitionLog {
         if self.flushed_offset() > offset {
             return Ok(());
         }
-        let _flushing = self.flushing.lock();
+        let flushing = self.flushing.lock();
         if self.flushed_offset() > offset {
             return Ok(());
         }
+        self.sync_all(&flushing)
+    }
+
+    /// Below this offset recovery need not look: all of it is on disk, indexes and all.
+    pub(crate) fn recovery_point(&self) -> i64 {
+        let flushed = self.flushed_offset();
+        let unsynced = self.unsynced.lock();
+        let first = unsynced.iter().map(|segment| segment.base_offset()).min();
+        first.map_or(flushed, |first| first.min(flushed))
+    }
+
+    /// fsyncs everything there is, also the indexes of segments whose records are on disk already.
+    pub(super) fn flush_whole(&self) -> StorageResult<()> {
+        let flushing = self.flushing.lock();
+        let unflushed = self.log_end_offset() > self.flushed_offset();
+        if unflushed || !self.unsynced.lock().is_empty() {
+            self.sync_all(&flushing)?;
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self, _flushing: &MutexGuard<'_, ()>) -> StorageResult<()> {
         self.check()?;
+        // What is sealed from here on waits for the next time.
+        let sealed = self.unsynced.lock().clone();
         // What is published is written: all of it goes to disk with this flush.
         let end = self.log_end_offset();
         let flushed = self.flushed_offset();
@@ -40,10 +67,13 @@ impl PartitionLog {
                 .range(..=flushed)
                 .next_back()
                 .map_or(flushed, |(base, _)| *base);
-            segments
-                .range(first..)
-                .map(|(_, segment)| Arc::clone(segment))
-                .collect()
+            let is_there = |segment: &&Arc<Segment>| {
+                let found = segments.get(&segment.base_offset());
+                found.is_some_and(|there| Arc::ptr_eq(there, segment))
+            };
+            let before = sealed.iter().filter(|s| s.base_offset() < first);
+            let rest = segments.range(first..).map(|(_, segment)| segment);
+            before.filter(is_there).chain(rest).cloned().collect()
         };
         // For want of space this may fail without harm: nothing was promised yet.
         self.epochs.write().sync()?;
@@ -52,6 +82,9 @@ impl PartitionLog {
             self.set_state(LogState::Offline);
             return Err(error);
         }
+        self.unsynced
+            .lock()
+            .retain(|segment| !sealed.iter().any(|done| Arc::ptr_eq(segment, done)));
         self.flushed.fetch_max(end, Ordering::AcqRel);
         self.publish(|_| {});
         Ok(())
@@ -66,9 +99,7 @@ impl PartitionLog {
         let sealed = self.flush_due.swap(false, Ordering::AcqRel);
         if !unflushed || now.saturating_sub(last) >= config.flush_ms || sealed {
             self.last_flush.store(now, Ordering::Relaxed);
-            if unflushed {
-                self.flush()?;
-            }
+            self.flush_whole()?;
         }
         Ok(())
     }

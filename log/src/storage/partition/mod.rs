@@ -69,6 +69,8 @@ pub struct PartitionLog {
     flush_asked: AtomicBool,
     /// A sealed segment waits to be flushed by the next [`tick`](super::LogManager::tick).
     flush_due: AtomicBool,
+    /// Sealed segments of which not all is known to be on disk: the indexes were written last.
+    unsynced: Mutex<Vec<Arc<Segment>>>,
     last_flush: AtomicI64,
     /// Grows when the log is cut off or segments are swapped, so that a reader knows to look again.
     truncations: AtomicU64,
@@ -306,6 +308,19 @@ impl PartitionLog {
         offset_file(&self.folder, offset, SNAPSHOT_SUFFIX)
     }
 
+    /// An empty segment that will be appended to.
+    fn new_segment(&self, base_offset: i64, now: i64) -> StorageResult<Arc<Segment>> {
+        let segment = Arc::new(Segment::create(&self.dir, &self.folder, base_offset, now)?);
+        let config = self.config();
+        if config.preallocate
+            && let Err(error) = segment.preallocate(u64::from(config.segment_bytes))
+        {
+            let _ = segment.delete(0);
+            return Err(error);
+        }
+        Ok(segment)
+    }
+
     /// Begins a new segment at the end of the log. The producers' state is saved with it, so that
     /// recovery needs to read no further back.
     fn roll(&self, writer: &mut Writer, now: i64) -> StorageResult<()> {
@@ -314,11 +329,12 @@ impl PartitionLog {
         writer
             .producers
             .write_snapshot(&self.snapshot_path(base_offset))?;
-        let segment = Arc::new(Segment::create(&self.dir, &self.folder, base_offset, now)?);
+        let segment = self.new_segment(base_offset, now)?;
         if let Err(error) = writer.active.seal() {
-            let _ = segment.delete();
+            let _ = segment.delete(0);
             return Err(error);
         }
+        self.unsynced.lock().push(Arc::clone(&writer.active));
         self.segments
             .write()
             .insert(base_offset, Arc::clone(&segment));

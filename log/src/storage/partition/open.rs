@@ -147,6 +147,7 @@ impl PartitionLog {
             flushing: Mutex::new(()),
             flush_asked: AtomicBool::new(false),
             flush_due: AtomicBool::new(false),
+            unsynced: Mutex::default(),
             last_flush: AtomicI64::new(now),
             truncations: AtomicU64::new(0),
             cutting: Mutex::new(()),
@@ -155,6 +156,7 @@ impl PartitionLog {
         });
         // While nobody appends to it.
         let active = Arc::clone(&log.writer.lock().active);
+        active.activate()?;
         log.check_aborted(&active)?;
         if flush_now {
             log.flush()?;
@@ -217,7 +219,7 @@ impl Opening<'_> {
     /// Deletes what there is and begins anew.
     fn start_at(&mut self, offset: i64, now: i64) -> StorageResult<()> {
         for segment in std::mem::take(&mut self.segments).values().rev() {
-            segment.delete()?;
+            segment.delete(0)?;
         }
         self.rebuilt.clear();
         for snapshot in state::snapshots(self.folder)? {
@@ -225,6 +227,9 @@ impl Opening<'_> {
         }
         self.epochs.clear();
         let segment = Segment::create(self.dir, self.folder, offset, now)?;
+        if self.config.preallocate {
+            segment.preallocate(u64::from(self.config.segment_bytes))?;
+        }
         self.segments.insert(offset, segment);
         self.end = offset;
         Ok(())
@@ -233,11 +238,11 @@ impl Opening<'_> {
     /// After a clean shutdown: only the active segment is looked at. `false` when its indexes are
     /// not usable.
     fn load_clean(&mut self) -> StorageResult<bool> {
-        let Some(mut last) = self.segments.last_entry() else {
+        let Some(last) = self.segments.last_entry() else {
             return Ok(false);
         };
         let base = *last.key();
-        if !last.get_mut().reactivate() {
+        if !last.get().reactivate() {
             return Ok(false);
         }
         match last.get().load_tail(self.config.cleanup_compact) {
@@ -324,6 +329,11 @@ impl Opening<'_> {
                     if next < recovery_point {
                         return Err(self.corrupt(segment, next, position, reason));
                     }
+                    if segment.is_zero_from(position)? {
+                        // It was preallocated and not full yet, or not cut to its size yet.
+                        segment.truncate(position, next)?;
+                        continue;
+                    }
                     tracing::warn!(
                         topic = self.topic, partition = self.partition, offset = next,
                         file = %segment.path().display(), bytes = segment.size() - position, reason,
@@ -378,7 +388,7 @@ impl Opening<'_> {
                 file = %segment.path().display(), bytes = segment.size(),
                 "a segment behind the cut is deleted"
             );
-            segment.delete()?;
+            segment.delete(0)?;
         }
         Ok(())
     }

@@ -104,6 +104,10 @@ impl PartitionLog {
                     Err(error) => result = Err(error),
                 }
             }
+            if result.is_err() {
+                // It may have been closed, and its files be gone or elsewhere.
+                self.check()?;
+            }
             // The log may have been cut off, or its beginning deleted, while it was read.
             let moved = self.truncations.load(Ordering::Acquire) != truncations
                 || (result.is_err() || isolation == FetchIsolation::TxnCommitted)
