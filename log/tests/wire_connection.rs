@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use thalweg_log::net::{
-    ClientConnection, ConnectionOptions, FrameReader, FrameWriter, Handler, Limits, NetError,
-    request_frame, serve, serve_connection,
+    Answer, Answered, ClientConnection, ConnectionLimits, ConnectionOptions, ConnectionQuotas,
+    FrameReader, FrameWriter, Handler, Limits, NetError, request_frame, serve, serve_connection,
 };
 use thalweg_log::wire::messages::*;
 use thalweg_log::wire::{ApiKey, ErrorCode, Request, RequestHeader, Response, catalogue};
@@ -205,6 +205,64 @@ async fn unknown_version_of_api_versions_is_answered_in_version_0() {
         panic!("{:?}", response.api_keys)
     };
     assert_eq!((api.api_key, api.min_version, api.max_version), (18, 0, 4));
+}
+
+/// Makes its clients pause after each request for as many seconds as the request says.
+#[derive(Default)]
+struct Muting {
+    handled: AtomicUsize,
+}
+
+#[async_trait]
+impl Handler for Muting {
+    async fn handle(&self, _: &RequestHeader, _: Request, _: SocketAddr) -> Option<Response> {
+        None
+    }
+
+    async fn answer(&self, _: &RequestHeader, request: Request, _: SocketAddr) -> Answered {
+        let Request::Produce(request) = request else {
+            panic!("unexpected {request:?}");
+        };
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        let response = Response::from(ProduceResponse::default());
+        Answered {
+            answer: (request.acks != 0).then(|| Answer::from(response)),
+            mute: Duration::from_secs(request.timeout_ms.try_into().unwrap()),
+        }
+    }
+}
+
+/// The answer comes at once, and what is sent behind it is not read; also where there is no answer.
+#[tokio::test]
+async fn a_muted_connection_is_not_read() {
+    for (seconds, acks, handled) in [(0, 1, 2), (3600, 1, 1), (3600, 0, 1)] {
+        let (near, far) = duplex(1 << 16);
+        let (input, output) = split(far);
+        let (stop, stopped) = watch::channel(false);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (limits, handler) = (Limits::default(), Muting::default());
+        let serving = serve_connection(input, output, peer, &handler, &limits, stopped);
+        let client = async {
+            let (input, output) = split(near);
+            let mut reader = FrameReader::new(input, 1000, "");
+            let mut writer = FrameWriter::new(output);
+            for _ in 0..2 {
+                let header = RequestHeader::new(ApiKey::Produce, 9, 0, None);
+                let request = request_frame(&header, &produce(seconds, acks).into()).unwrap();
+                writer.write(request).await.unwrap();
+            }
+            if acks != 0 {
+                assert!(reader.next().await.unwrap().is_some());
+            }
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            // A stop does not wait for the end of the pause.
+            stop.send(true).unwrap();
+        };
+        tokio::join!(serving, client);
+        assert_eq!(handler.handled.load(Ordering::SeqCst), handled);
+    }
 }
 
 /// What the server does with a connection that sends `bytes`: closes it, without an answer.
@@ -431,9 +489,39 @@ async fn shutting_down_ends_connections_and_what_they_wait_for() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_maximum_are_closed() {
+async fn connections_beyond_the_maximum_wait() {
+    let limits = ConnectionLimits {
+        max: 1,
+        ..Default::default()
+    };
+    let connections = Arc::new(ConnectionQuotas::new(limits));
     let limits = Limits {
-        max_connections: 1,
+        connections: Arc::clone(&connections),
+        ..Default::default()
+    };
+    let server = Server::start(limits).await;
+    let first = server.connect().await;
+    first.call(produce(1, 1), 9, LONG).await.unwrap();
+    let second = server.connect().await;
+    let third = server.connect().await;
+    let waiting = second.send(produce(2, 1).into(), 9, LONG);
+    first.call(produce(3, 1), 9, LONG).await.unwrap();
+    drop(first);
+    waiting.await.unwrap();
+    // A larger limit lets those in that wait.
+    connections.update(ConnectionLimits::default());
+    third.call(produce(4, 1), 9, LONG).await.unwrap();
+    second.call(produce(5, 1), 9, LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_beyond_those_of_an_address_are_closed() {
+    let limits = ConnectionLimits {
+        max_per_ip: 1,
+        ..Default::default()
+    };
+    let limits = Limits {
+        connections: Arc::new(ConnectionQuotas::new(limits)),
         ..Default::default()
     };
     let server = Server::start(limits).await;

@@ -14,14 +14,15 @@ use super::error::BrokerError;
 use super::fetch_sessions::FetchSessions;
 use super::groups::Groups;
 use super::producer_ids::ProducerIds;
-use super::quotas::ClientQuotas;
+use super::quotas::{ClientQuotas, Usage, connection_limits};
 use super::replicas::{METADATA_TOPIC, Replicas};
 use super::transactions::Transactions;
 use crate::config::{CleanerSettings, Layer, Listener, Settings};
 use crate::controller::{
     AppliedImage, Command, ConfigScope, Endpoint, MetadataImage, Outcome, Quorum, QuorumError,
-    RaftQuorum, RaftQuorumConfig, Refusal, initial_features,
+    Quotas, RaftQuorum, RaftQuorumConfig, Refusal, initial_features,
 };
+use crate::net::ConnectionQuotas;
 use crate::storage::{CleanerConfig, LogConfig, LogManager, LogManagerConfig};
 use crate::wire::{ErrorCode, Str};
 
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) client_host: Str,
     /// The listener it came in by; empty in process.
     pub(crate) listener: Str,
+    /// What it uses of its client's quotas; `None` where there are none, and in process.
+    pub(crate) usage: Option<Arc<Usage>>,
 }
 
 /// The broker's shared parts.
@@ -57,6 +60,7 @@ pub(crate) struct Core {
     pub(crate) transactions: Transactions,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) client_quotas: ClientQuotas,
+    pub(crate) connections: Arc<ConnectionQuotas>,
     pub(crate) runtime: Handle,
     incarnation: Uuid,
     closed: AtomicBool,
@@ -105,7 +109,11 @@ impl Core {
         let core = Arc::new(Self {
             cluster_id: logs.cluster_id().to_owned(),
             replicas: Replicas::new(Arc::clone(&logs), settings.node_id),
-            client_quotas: ClientQuotas::default(),
+            client_quotas: ClientQuotas::new(&settings),
+            connections: Arc::new(ConnectionQuotas::new(connection_limits(
+                &settings,
+                &Quotas::new(),
+            ))),
             producer_ids: ProducerIds::default(),
             groups: Groups::new(),
             transactions: Transactions::new(&settings),
@@ -162,7 +170,14 @@ impl Core {
     async fn reconcile(self: &Arc<Self>, image: AppliedImage) {
         let core = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
+            let before = core.live();
             let settings = core.refresh(&image.image);
+            let quotas = image.image.quotas();
+            let changed = core.client_quotas.update(quotas) || !Arc::ptr_eq(&before, &settings);
+            if changed {
+                core.connections
+                    .update(connection_limits(&settings, quotas));
+            }
             core.replicas.reconcile(&image, &settings, now());
             core.groups.metadata_changed(&core, &image.image);
             core.transactions.metadata_changed(&core);

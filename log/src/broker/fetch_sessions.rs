@@ -286,6 +286,22 @@ impl FetchSessions {
         }
     }
 
+    /// Ends a fetch without answering what was asked for: the session's id, 0 for none. It is as if nothing had
+    /// been found. Where another fetch came in between, that and the session's id.
+    pub(crate) fn throttled(&self, context: &Context) -> Result<i32, (ErrorCode, i32)> {
+        match &context.kind {
+            Kind::Sessionless | Kind::Full { .. } => Ok(0),
+            Kind::Incremental { session, epoch } => {
+                let session = session.lock();
+                if session.epoch == *epoch {
+                    Ok(session.id)
+                } else {
+                    Err((ErrorCode::InvalidFetchSessionEpoch, session.id))
+                }
+            }
+        }
+    }
+
     fn create(
         &self,
         partitions: Vec<(Asked, i64, i64)>,

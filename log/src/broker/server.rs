@@ -10,11 +10,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::core::{Context, Core, now};
+use super::core::{Context, Core};
 use super::error::BrokerError;
-use super::{handlers, quotas};
+use super::handlers;
+use super::quotas::Counted;
 use crate::config::Listener;
-use crate::net::{Answer, Handler, Limits, serve};
+use crate::net::{Answered, Handler, Limits, serve};
 use crate::wire::{ApiKey, Request, RequestHeader, Response, Str};
 
 /// Answers the requests of all connections.
@@ -36,42 +37,37 @@ impl Handler for Server {
         request: Request,
         peer: SocketAddr,
     ) -> Option<Response> {
-        let answer = self.answer(header, request, peer).await;
-        answer.map(|answer| answer.response)
+        let answered = self.answer(header, request, peer).await;
+        answered.answer.map(|answer| answer.response)
     }
 
-    async fn answer(
-        &self,
-        header: &RequestHeader,
-        request: Request,
-        peer: SocketAddr,
-    ) -> Option<Answer> {
+    async fn answer(&self, header: &RequestHeader, request: Request, peer: SocketAddr) -> Answered {
         let silent = matches!(&request, Request::Produce(p) if p.acks == 0);
+        let quotas = &self.core.client_quotas;
         let cx = Context {
             version: header.version,
             client_id: header.client_id.clone().unwrap_or_default(),
             client_host: Str::from(format!("/{}", peer.ip())),
             listener: self.listener.clone(),
+            usage: quotas.begin(),
         };
-        if let Some(until) = self.core.client_quotas.paused_until(peer) {
-            tokio::time::sleep_until(until.into()).await;
-        }
-        let produced = quotas::produced(&request);
-        let mut answer = handlers::answer(&self.core, &cx, request).await;
-        if let Some(answer) = &mut answer {
-            let image = self.core.image();
-            if !image.quotas().is_empty() {
-                self.core.client_quotas.apply(
-                    image.quotas(),
-                    &cx.client_id,
-                    produced,
-                    answer,
-                    peer,
-                    now(),
-                );
+        let mut mute = Duration::ZERO;
+        let answer = match &cx.usage {
+            None => handlers::answer(&self.core, &cx, request).await,
+            Some(usage) => {
+                let counted = Counted::new(header, &request);
+                let work = handlers::answer(&self.core, &cx, request);
+                let mut answer = usage.measure(work).await;
+                if let Some(answer) = &mut answer {
+                    mute = quotas.end(&cx, &counted, &mut answer.response);
+                }
+                answer
             }
+        };
+        Answered {
+            answer: answer.filter(|_| !silent),
+            mute,
         }
-        answer.filter(|_| !silent)
     }
 }
 
@@ -97,6 +93,7 @@ pub(super) async fn listen(
     let socket = TcpListener::bind(&address).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     core.announce(listener, bound).await?;
+    core.connections.listens(&listener.name);
     let settings = core.live();
     let limits = Limits {
         socket_request_max_bytes: usize::try_from(settings.request_max_bytes).unwrap_or(usize::MAX),
@@ -104,7 +101,8 @@ pub(super) async fn listen(
             Ok(millis) => Duration::from_millis(millis.min(u64::from(u32::MAX))),
             Err(_) => Duration::from_secs(u64::from(u32::MAX)),
         },
-        max_connections: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
+        connections: Arc::clone(&core.connections),
+        listener: Arc::from(listener.name.as_str()),
         ..Limits::default()
     };
     let server = Arc::new(Server {

@@ -35,6 +35,7 @@ impl InProcess {
             client_id: Str::from_static("in-process"),
             client_host: Str::from_static("/127.0.0.1"),
             listener: Str::default(),
+            usage: None,
         }
     }
 }

@@ -103,6 +103,20 @@ pub struct Settings {
     pub connections_max_idle_ms: i64,
     /// `max.connections`.
     pub max_connections: i32,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: i32,
+    /// `max.connections.per.ip.overrides`, by host.
+    pub max_connections_per_ip_overrides: BTreeMap<String, i32>,
+    /// `inter.broker.listener.name`.
+    pub inter_broker_listener: Option<String>,
+    /// `quota.window.num`.
+    pub quota_window_samples: i32,
+    /// `quota.window.size.seconds`.
+    pub quota_window_seconds: i32,
+    /// `controller.quota.window.num`.
+    pub controller_quota_window_samples: i32,
+    /// `controller.quota.window.size.seconds`.
+    pub controller_quota_window_seconds: i32,
     /// `max.connection.creation.rate`.
     pub max_connection_creation_rate: i32,
     /// `log.retention.check.interval.ms`.
@@ -253,6 +267,16 @@ impl Settings {
             request_max_bytes: r.number("socket.request.max.bytes")?,
             connections_max_idle_ms: r.number("connections.max.idle.ms")?,
             max_connections: r.number("max.connections")?,
+            max_connections_per_ip: r.number("max.connections.per.ip")?,
+            max_connections_per_ip_overrides: r.connection_overrides()?,
+            inter_broker_listener: r
+                .text("inter.broker.listener.name")
+                .filter(|name| !name.is_empty())
+                .map(|name| name.to_ascii_uppercase()),
+            quota_window_samples: r.number("quota.window.num")?,
+            quota_window_seconds: r.number("quota.window.size.seconds")?,
+            controller_quota_window_samples: r.number("controller.quota.window.num")?,
+            controller_quota_window_seconds: r.number("controller.quota.window.size.seconds")?,
             max_connection_creation_rate: r.number("max.connection.creation.rate")?,
             retention_check_interval_ms: r.number("log.retention.check.interval.ms")?,
             checkpoint_interval_ms: r.number("log.flush.offset.checkpoint.interval.ms")?,
@@ -534,6 +558,32 @@ impl Resolver<'_> {
             ));
         }
         Ok((bound, advertised))
+    }
+
+    /// Hosts with how many connections each may make.
+    fn connection_overrides(&self) -> Result<BTreeMap<String, i32>, ConfigError> {
+        let key = "max.connections.per.ip.overrides";
+        let words = self.words(key);
+        let overrides: BTreeMap<String, i32> = words
+            .iter()
+            .map(|word| {
+                let pair = word.rsplit_once(':');
+                let pair = pair.and_then(|(host, count)| {
+                    let count = count.trim().parse::<i32>().ok().filter(|n| *n >= 0)?;
+                    let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+                    (!host.is_empty()).then(|| (host.to_owned(), count))
+                });
+                pair.ok_or_else(|| invalid(key, word, &"a list of HOST:CONNECTIONS is expected"))
+            })
+            .collect::<Result<_, _>>()?;
+        if self.number::<i32>("max.connections.per.ip")? == 0 && overrides.is_empty() {
+            return Err(invalid(
+                "max.connections.per.ip",
+                "0",
+                &"a number from 1 on is expected, unless max.connections.per.ip.overrides lets somebody in",
+            ));
+        }
+        Ok(overrides)
     }
 
     fn group_consumer(&self) -> Result<ConsumerGroupSettings, ConfigError> {

@@ -6,15 +6,19 @@
 //! passing through this program. Nothing here knows a broker.
 
 mod client;
+mod connections;
 mod error;
 mod file;
 mod frame;
+mod rate;
 mod server;
 
 pub use client::{ClientConnection, ConnectionOptions};
+pub use connections::{ConnectionLimits, ConnectionQuotas, ConnectionRefused, Slot};
 pub use error::NetError;
 pub use file::{FileRange, Output};
 pub use frame::{
     Frame, FrameReader, FrameWriter, Parts, request_frame, response_frame, response_frame_with,
 };
-pub use server::{Answer, Handler, Limits, serve, serve_connection};
+pub use rate::{Rate, TokenBucket, Window};
+pub use server::{Answer, Answered, Handler, Limits, serve, serve_connection};

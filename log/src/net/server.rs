@@ -12,12 +12,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::NetError;
+use super::connections::{ConnectionQuotas, ConnectionRefused};
 use super::file::{FileRange, Output};
 use super::frame::{Frame, FrameReader, FrameWriter, response_frame_with};
 use crate::wire::messages::ApiVersionsRequest;
@@ -41,16 +42,23 @@ pub trait Handler: Send + Sync + 'static {
         peer: SocketAddr,
     ) -> Option<Response>;
 
-    /// The same for a handler that leaves records in their files.
-    async fn answer(
-        &self,
-        header: &RequestHeader,
-        request: Request,
-        peer: SocketAddr,
-    ) -> Option<Answer> {
-        let response = self.handle(header, request, peer).await?;
-        Some(response.into())
+    /// The same for a handler that leaves records in their files, or makes its clients pause.
+    async fn answer(&self, header: &RequestHeader, request: Request, peer: SocketAddr) -> Answered {
+        let response = self.handle(header, request, peer).await;
+        Answered {
+            answer: response.map(Answer::from),
+            mute: Duration::ZERO,
+        }
     }
+}
+
+/// What becomes of a request.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// The answer, if the protocol has one.
+    pub answer: Option<Answer>,
+    /// For how long the connection's next request is not read.
+    pub mute: Duration,
 }
 
 /// A response, and what of it lies in files.
@@ -86,25 +94,22 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
         (**self).handle(header, request, peer).await
     }
 
-    async fn answer(
-        &self,
-        header: &RequestHeader,
-        request: Request,
-        peer: SocketAddr,
-    ) -> Option<Answer> {
+    async fn answer(&self, header: &RequestHeader, request: Request, peer: SocketAddr) -> Answered {
         (**self).answer(header, request, peer).await
     }
 }
 
 /// The limits of a listener, with Kafka's names and defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// `socket.request.max.bytes`: the longest request.
     pub socket_request_max_bytes: usize,
     /// `connections.max.idle.ms`: a connection without a request for this long is closed.
     pub connections_max_idle: Duration,
-    /// `max.connections`: how many connections there may be at a time.
-    pub max_connections: usize,
+    /// How many connections there may be, and how fast new ones may come, on all listeners.
+    pub connections: Arc<ConnectionQuotas>,
+    /// The listener's name.
+    pub listener: Arc<str>,
     /// How long requests under way may take when the listener shuts down.
     pub shutdown_grace: Duration,
 }
@@ -114,7 +119,8 @@ impl Default for Limits {
         Limits {
             socket_request_max_bytes: 100 * 1024 * 1024,
             connections_max_idle: Duration::from_secs(600),
-            max_connections: i32::MAX as usize,
+            connections: Arc::default(),
+            listener: Arc::from("PLAINTEXT"),
             shutdown_grace: Duration::from_secs(1),
         }
     }
@@ -150,10 +156,20 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        if connections.len() >= limits.max_connections {
-            warn!(%peer, max = limits.max_connections, "refused a connection: max.connections is reached");
-            continue;
-        }
+        let admitted = tokio::select! {
+            () = &mut shutdown => break,
+            admitted = limits.connections.admit(&limits.listener, peer.ip()) => admitted,
+        };
+        let slot = match admitted {
+            Ok(slot) => slot,
+            Err(refused) => {
+                info!(%peer, "refused a connection: {refused}");
+                if let ConnectionRefused::TooFast { after, .. } = refused {
+                    connections.spawn(close_later(stream, after, stopped.clone()));
+                }
+                continue;
+            }
+        };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
@@ -163,6 +179,7 @@ pub async fn serve<H: Handler>(
         connections.spawn(async move {
             let (input, output) = stream.into_split();
             serve_connection(input, output, peer, &*handler, &limits, stopped).await;
+            drop(slot);
         });
     }
     drop(listener);
@@ -170,6 +187,12 @@ pub async fn serve<H: Handler>(
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+/// Closes a connection that is not served after a while.
+async fn close_later(stream: TcpStream, after: Duration, mut stopped: watch::Receiver<bool>) {
+    let _ = tokio::time::timeout(after, stopped.wait_for(|stopped| *stopped)).await;
+    drop(stream);
 }
 
 /// A handler that panics takes its connection down, and no other.
@@ -203,6 +226,7 @@ pub async fn serve_connection<R, W, H>(
         handler,
         limits,
         stopped,
+        mute: Duration::ZERO,
     };
     match connection.run().await {
         Ok(()) => debug!(%peer, "connection ended"),
@@ -219,6 +243,8 @@ struct Connection<'a, R, W, H: ?Sized> {
     handler: &'a H,
     limits: &'a Limits,
     stopped: watch::Receiver<bool>,
+    /// For how long the next request is not read (KIP-219).
+    mute: Duration,
 }
 
 impl<R, W, H> Connection<'_, R, W, H>
@@ -230,6 +256,13 @@ where
     async fn run(&mut self) -> Result<(), NetError> {
         let grace = self.limits.shutdown_grace;
         loop {
+            if !self.mute.is_zero() {
+                let muted = self.stopped.wait_for(|stopped| *stopped);
+                if tokio::time::timeout(self.mute, muted).await.is_ok() {
+                    return Ok(());
+                }
+                self.mute = Duration::ZERO;
+            }
             let idle = tokio::time::sleep(self.limits.connections_max_idle);
             let frame = tokio::select! {
                 biased;
@@ -256,7 +289,9 @@ where
 
     /// Handles one request and writes its response, if it has one.
     async fn answer(&mut self, frame: Bytes) -> Result<(), NetError> {
-        let Some(response) = respond(self.handler, self.peer, frame).await? else {
+        let (response, mute) = respond(self.handler, self.peer, frame).await?;
+        self.mute = mute;
+        let Some(response) = response else {
             return Ok(());
         };
         // A client that never reads is as good as an idle one.
@@ -268,12 +303,13 @@ where
     }
 }
 
-/// The frame that answers a frame, if one does; an error closes the connection.
+/// The frame that answers a frame, if one does, and for how long the next one is not read; an error closes the
+/// connection.
 async fn respond<H: Handler + ?Sized>(
     handler: &H,
     peer: SocketAddr,
     frame: Bytes,
-) -> Result<Option<Frame>, NetError> {
+) -> Result<(Option<Frame>, Duration), NetError> {
     let (mut header, body) = RequestHeader::decode(frame)?;
     if !handler.handles(header.api) {
         return Err(WireError::from(Problem::UnknownApiKey(header.api.key())).into());
@@ -286,8 +322,10 @@ async fn respond<H: Handler + ?Sized>(
     } else {
         Request::decode(header.api, header.version, body)?
     };
-    let Some(mut answer) = handler.answer(&header, request, peer).await else {
-        return Ok(None);
+    let answered = handler.answer(&header, request, peer).await;
+    let mute = answered.mute;
+    let Some(mut answer) = answered.answer else {
+        return Ok((None, mute));
     };
     if let Response::ApiVersions(response) = &mut answer.response
         && unsupported
@@ -302,5 +340,5 @@ async fn respond<H: Handler + ?Sized>(
             let (api, version) = (header.api, header.version);
             error!(%peer, ?api, version, %error, "the handler's response does not fit the version");
         })?;
-    Ok(Some(frame))
+    Ok((Some(frame), mute))
 }

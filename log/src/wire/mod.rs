@@ -20,6 +20,7 @@ mod message;
 pub mod messages;
 pub mod schema;
 mod string;
+mod throttle;
 
 pub use api::{Request, Response};
 pub use catalogue::{ApiKey, Versions};

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
+use crate::broker::quotas::Mutations;
 use crate::broker::topics::{self, Refused};
 use crate::controller::Command;
 use crate::wire::messages::{
@@ -15,10 +16,15 @@ use crate::wire::{ErrorCode, Str};
 /// The most partitions that one request may add to a topic.
 const MAX_NEW: i32 = 10_000;
 
+/// The first version that knows that a quota may refuse partitions.
+const STRICT_SINCE: i16 = 3;
+
 pub(crate) async fn handle(
     core: &Arc<Core>,
+    cx: &Context,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
     let mut times: HashMap<Str, usize> = HashMap::new();
     for topic in &request.topics {
@@ -37,7 +43,8 @@ pub(crate) async fn handle(
             }
             continue;
         }
-        let (code, message) = match create(core, topic, request.validate_only).await {
+        let (code, message) = match create(core, topic, request.validate_only, &mut mutations).await
+        {
             Ok(()) => (ErrorCode::None, None),
             Err((code, message)) => (code, Some(message)),
         };
@@ -50,6 +57,7 @@ pub(crate) async fn handle(
     }
     CreatePartitionsResponse {
         results,
+        throttle_time_ms: mutations.throttle_time_ms(),
         ..CreatePartitionsResponse::default()
     }
 }
@@ -58,6 +66,7 @@ async fn create(
     core: &Arc<Core>,
     asked: CreatePartitionsTopic,
     validate_only: bool,
+    mutations: &mut Mutations<'_>,
 ) -> Result<(), Refused> {
     let image = core.image();
     let topic = image.topic(&asked.name).ok_or_else(|| {
@@ -116,6 +125,7 @@ async fn create(
             topics::spread(&brokers, more, factor)
         }
     };
+    mutations.take(assignment.len())?;
     if !validate_only {
         let command = Command::CreatePartitions {
             id: topic.id,

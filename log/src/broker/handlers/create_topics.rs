@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::broker::core::Core;
+use crate::broker::core::{Context, Core};
+use crate::broker::quotas::Mutations;
 use crate::broker::topics::{self, NewTopic, Refused};
 use crate::config::describe_topic;
 use crate::controller::Command;
@@ -13,7 +14,15 @@ use crate::wire::messages::{
 };
 use crate::wire::{ErrorCode, Str};
 
-pub(crate) async fn handle(core: &Arc<Core>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+/// The first version that knows that a quota may refuse a topic.
+const STRICT_SINCE: i16 = 6;
+
+pub(crate) async fn handle(
+    core: &Arc<Core>,
+    cx: &Context,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
     let mut times: HashMap<Str, usize> = HashMap::new();
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
@@ -34,7 +43,7 @@ pub(crate) async fn handle(core: &Arc<Core>, request: CreateTopicsRequest) -> Cr
                 format!("Duplicate topic '{name}' in the request."),
             ))
         } else {
-            create(core, topic, request.validate_only).await
+            create(core, topic, request.validate_only, &mut mutations).await
         };
         answers.push(
             result.unwrap_or_else(|(code, message)| CreatableTopicResult {
@@ -47,6 +56,7 @@ pub(crate) async fn handle(core: &Arc<Core>, request: CreateTopicsRequest) -> Cr
     }
     CreateTopicsResponse {
         topics: answers,
+        throttle_time_ms: mutations.throttle_time_ms(),
         ..CreateTopicsResponse::default()
     }
 }
@@ -55,6 +65,7 @@ async fn create(
     core: &Arc<Core>,
     topic: CreatableTopic,
     validate_only: bool,
+    mutations: &mut Mutations<'_>,
 ) -> Result<CreatableTopicResult, Refused> {
     if topics::is_internal(&topic.name) {
         return Err((
@@ -87,6 +98,7 @@ async fn create(
     else {
         return Err((ErrorCode::UnknownServerError, "not a creation".to_owned()));
     };
+    mutations.take(assignment.len())?;
     let overrides = configs.iter().cloned().collect();
     let result = CreatableTopicResult {
         name: topic.name,

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use crate::broker::core::{Context, Core};
+use crate::broker::quotas::Mutations;
 use crate::broker::topics;
 use crate::controller::Command;
 use crate::wire::messages::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use crate::wire::{ErrorCode, Str};
+
+/// The first version that knows that a quota may refuse a deletion.
+const STRICT_SINCE: i16 = 5;
 
 pub(crate) async fn handle(
     core: &Arc<Core>,
@@ -23,6 +27,7 @@ pub(crate) async fn handle(
             ..DeleteTopicState::default()
         });
     let asked: Vec<_> = request.topics.into_iter().chain(by_name).collect();
+    let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
     let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(asked.len());
     for (at, topic) in asked.iter().enumerate() {
         let twice = |others: &[DeleteTopicState]| {
@@ -42,7 +47,7 @@ pub(crate) async fn handle(
                 "The request names the topic twice.".to_owned(),
             ))
         } else {
-            delete(core, topic).await
+            delete(core, topic, &mut mutations).await
         };
         responses.push(
             deleted.unwrap_or_else(|(code, message)| DeletableTopicResult {
@@ -60,6 +65,7 @@ pub(crate) async fn handle(
     }
     DeleteTopicsResponse {
         responses,
+        throttle_time_ms: mutations.throttle_time_ms(),
         ..DeleteTopicsResponse::default()
     }
 }
@@ -76,6 +82,7 @@ fn disabled(version: i16) -> topics::Refused {
 async fn delete(
     core: &Arc<Core>,
     asked: &DeleteTopicState,
+    mutations: &mut Mutations<'_>,
 ) -> Result<DeletableTopicResult, topics::Refused> {
     let image = core.image();
     let topic = match &asked.name {
@@ -113,6 +120,7 @@ async fn delete(
             ),
         ));
     }
+    mutations.take(topic.partitions.len())?;
     core.propose(Command::DeleteTopic { id: topic.id })
         .await
         .map_err(|e| (e.code(), e.to_string()))?;

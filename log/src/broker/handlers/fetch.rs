@@ -111,9 +111,12 @@ async fn fetch(
         Ok(context) => context,
         Err(code) => return (refused(code, 0), vec![]),
     };
+    let max_bytes = request.max_bytes.min(core.settings.fetch_max_bytes);
+    // More than the client's quota lets through at once would make it pause for ever.
+    let max_bytes = max_bytes.min(core.client_quotas.most_fetched(cx));
     let wanted = Arc::new(Wanted {
         asked: Arc::clone(&context.asked),
-        max_bytes: request.max_bytes,
+        max_bytes,
         isolation: if request.isolation_level == 1 {
             FetchIsolation::TxnCommitted
         } else {
@@ -122,7 +125,20 @@ async fn fetch(
         place,
     });
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let mut answers = gather(core, &wanted, wait, i64::from(request.min_bytes.max(0))).await;
+    // Whole batches hardly come to exactly the most there may be: then any will do.
+    let reachable = request.min_bytes <= max_bytes;
+    let min_bytes = i64::from(if reachable {
+        request.min_bytes.max(0)
+    } else {
+        1
+    });
+    let mut answers = gather(core, &wanted, wait, min_bytes).await;
+    if cx.usage.is_some() {
+        let pause = core.client_quotas.fetched(cx, size(&answers));
+        if pause > 0 {
+            return (throttled(sessions.throttled(&context), pause), vec![]);
+        }
+    }
     match sessions.finish(&context, &mut answers, Answered::told, now()) {
         Ok(session_id) => respond(answers, session_id),
         Err(code) => (refused(code, request.session_id), vec![]),
@@ -169,6 +185,32 @@ async fn gather(
     }
 }
 
+/// About the bytes of the response: the records, and what stands around them.
+fn size(answers: &[Answered]) -> usize {
+    const RESPONSE: usize = 16;
+    const PARTITION: usize = 48;
+    let told = answers
+        .iter()
+        .filter(|answer| answer.has_records() || answer.data.error_code != 0);
+    let bytes = told.map(|answer| {
+        let in_memory = answer.data.records.as_ref().map_or(0, Bytes::len);
+        PARTITION + answer.file.as_ref().map_or(in_memory, FileRange::len)
+    });
+    RESPONSE + bytes.sum::<usize>()
+}
+
+/// The answer to a client that must pause: no records, and a session that is as it was.
+fn throttled(session: Result<i32, (ErrorCode, i32)>, pause: i32) -> FetchResponse {
+    let (code, session_id) = match session {
+        Ok(session_id) => (ErrorCode::None, session_id),
+        Err(refused) => refused,
+    };
+    FetchResponse {
+        throttle_time_ms: pause,
+        ..refused(code, session_id)
+    }
+}
+
 fn refused(code: ErrorCode, session_id: i32) -> FetchResponse {
     FetchResponse {
         error_code: code.code(),
@@ -206,10 +248,10 @@ fn respond(answers: Vec<Answered>, session_id: i32) -> (FetchResponse, Vec<FileR
 async fn read(core: &Arc<Core>, wanted: &Arc<Wanted>) -> Pass {
     let registry = core.replicas.registry();
     if !may_block(&registry, wanted) {
-        return pass(core, &registry, wanted);
+        return pass(&registry, wanted);
     }
-    let (shared, ask) = (Arc::clone(core), Arc::clone(wanted));
-    let read = tokio::task::spawn_blocking(move || pass(&shared, &registry, &ask)).await;
+    let ask = Arc::clone(wanted);
+    let read = tokio::task::spawn_blocking(move || pass(&registry, &ask)).await;
     read.unwrap_or_else(|e| {
         tracing::error!(error = %e, "a fetch failed");
         Pass {
@@ -232,9 +274,8 @@ fn may_block(registry: &Registry, wanted: &Wanted) -> bool {
     })
 }
 
-fn pass(core: &Core, registry: &Registry, wanted: &Wanted) -> Pass {
-    let limit = wanted.max_bytes.min(core.settings.fetch_max_bytes).max(0);
-    let mut budget = usize::try_from(limit).unwrap_or(0);
+fn pass(registry: &Registry, wanted: &Wanted) -> Pass {
+    let mut budget = usize::try_from(wanted.max_bytes).unwrap_or(0);
     let mut pass = Pass {
         answers: Vec::with_capacity(wanted.asked.len()),
         ..Pass::default()

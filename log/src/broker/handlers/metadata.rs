@@ -140,6 +140,12 @@ async fn one(
     let created = if topics::is_internal(&name) {
         core.groups.ensure_topic(core).await
     } else {
+        // What a quota refuses is asked for again.
+        let partitions = usize::try_from(core.settings.num_partitions).unwrap_or(0);
+        let mut mutations = core.client_quotas.mutations(cx, 0);
+        if mutations.take(partitions).is_err() {
+            return missing(ErrorCode::UnknownTopicOrPartition);
+        }
         let topic = NewTopic {
             name: name.to_string(),
             partitions: -1,

@@ -44,10 +44,6 @@ pub(super) static KEYS: &[BrokerKey] = keys! { true:
         "The first pause before controllers ask each other again.";
     "controller.quorum.voters" List Some(""), Any, ReadOnly,
         "The controllers, as ID@HOST:PORT. The quorum of a single node is that node.";
-    "controller.quota.window.num" Int Some("11"), AtLeast(1), ReadOnly,
-        "Samples of the quota on changes of topics.";
-    "controller.quota.window.size.seconds" Int Some("1"), AtLeast(1), ReadOnly,
-        "Seconds of each of those samples.";
     "controller.socket.timeout.ms" Int Some("30000"), AtLeast(1), ReadOnly,
         "How long the controller waits for an answer of a broker.";
     "cordoned.log.dirs" List Some(""), Any, PerBroker,
@@ -80,10 +76,6 @@ pub(super) static KEYS: &[BrokerKey] = keys! { true:
         "How long a broker may fail to tell the controller of a broken folder.";
     "log.flush.start.offset.checkpoint.interval.ms" Int Some("60000"), AtLeast(0), ReadOnly,
         "How often the first offsets of the logs are written down. They are written with every change here.";
-    "max.connections.per.ip" Int Some("2147483647"), AtLeast(0), ClusterWide,
-        "The most connections from one address.";
-    "max.connections.per.ip.overrides" String Some(""), Any, ClusterWide,
-        "Addresses with a limit of their own, as HOST:CONNECTIONS.";
     "metadata.log.dir" String None, Any, ReadOnly,
         "The folder of the metadata log. It is the first of log.dirs here.";
     "metadata.log.max.record.bytes.between.snapshots" Long Some("20971520"), AtLeast(1), ReadOnly,
@@ -128,10 +120,6 @@ pub(super) static KEYS: &[BrokerKey] = keys! { true:
         "Bytes of requests that may wait. A connection's own requests are answered in order, and few of them are read ahead, here.";
     "queued.max.requests" Int Some("500"), AtLeast(1), ReadOnly,
         "Requests that may wait. A connection's own requests are answered in order, and few of them are read ahead, here.";
-    "quota.window.num" Int Some("11"), AtLeast(1), ReadOnly,
-        "Samples of clients' quotas.";
-    "quota.window.size.seconds" Int Some("1"), AtLeast(1), ReadOnly,
-        "Seconds of each of those samples.";
     "remote.fetch.max.wait.ms" Int Some("500"), AtLeast(1), ClusterWide,
         "How long a fetch waits for tiered storage. There is none yet.";
     "remote.log.manager.thread.pool.size" Int Some("2"), AtLeast(1), ReadOnly,

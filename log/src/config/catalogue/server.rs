@@ -16,6 +16,10 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
         "A connection on which nothing was asked for longer is closed; -1 keeps it.";
     "controller.listener.names" List None, Any, ReadOnly,
         "Which of the listeners Kafka keeps for its controllers. They are not opened here: the controller of a single node needs no network.";
+    "controller.quota.window.num" Int Some("11"), AtLeast(1), ReadOnly,
+        "Samples over which quotas on changes of partitions are measured.";
+    "controller.quota.window.size.seconds" Int Some("1"), AtLeast(1), ReadOnly,
+        "Seconds of each of those samples.";
     "default.replication.factor" Int Some("1"), Between(1, 32767), ReadOnly,
         "How many replicas a topic gets that is created without saying so.";
     "delete.topic.enable" Boolean Some("true"), Any, ReadOnly,
@@ -33,9 +37,13 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "log.dirs" List None, Any, ReadOnly,
         "The folders of the data, separated by commas. Kafka's default is /tmp/kafka-logs.";
     "max.connection.creation.rate" Int Some("2147483647"), AtLeast(0), ClusterWide,
-        "The most connections that are accepted a second.";
+        "The most connections that are accepted a second; those beyond wait.";
     "max.connections" Int Some("2147483647"), AtLeast(0), ClusterWide,
-        "The most connections at a time. A change holds for listeners that are opened after it.";
+        "The most connections at a time; those beyond wait until others end.";
+    "max.connections.per.ip" Int Some("2147483647"), AtLeast(0), ClusterWide,
+        "The most connections from one address; one beyond is closed. 0 lets only those in that max.connections.per.ip.overrides names.";
+    "max.connections.per.ip.overrides" String Some(""), Any, ClusterWide,
+        "Addresses or hosts with a limit of their own, as HOST:CONNECTIONS, separated by commas.";
     "max.incremental.fetch.session.cache.slots" Int Some("1000"), AtLeast(0), ReadOnly,
         "The most fetch sessions that are remembered; a reader without one sends all its partitions each time.";
     "max.request.partition.size.limit" Int Some("2000"), AtLeast(1), ReadOnly,
@@ -50,6 +58,10 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
         "Threads that open and recover the logs of a folder at the start. A change holds from the next start on.";
     "process.roles" List Some("broker,controller"), SomeOf(&["broker", "controller"]), ReadOnly,
         "What this process is. A node is always both here, so that broker,controller is the only value that is taken.";
+    "quota.window.num" Int Some("11"), AtLeast(1), ReadOnly,
+        "Samples over which the rates of clients and connections are measured that have a quota.";
+    "quota.window.size.seconds" Int Some("1"), AtLeast(1), ReadOnly,
+        "Seconds of each of those samples.";
     "security.inter.broker.protocol" String Some("PLAINTEXT"), OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), ReadOnly,
         "The protocol that brokers speak among themselves. Only PLAINTEXT is there yet.";
     "socket.request.max.bytes" Int Some("104857600"), AtLeast(1), ReadOnly,
