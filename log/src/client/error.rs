@@ -87,6 +87,19 @@ pub enum ClientError {
         /// `max.request.size`.
         limit: usize,
     },
+    /// A record is larger than the broker takes, alone in its batch.
+    #[error(
+        "a record for {partition} was refused, in a batch of its own of {size} bytes: {}: raise the topic's `max.message.bytes`, compress, or send less",
+        refusal(source)
+    )]
+    RecordRefused {
+        /// Where the record should go.
+        partition: TopicPartition,
+        /// The size of the batch with nothing but this record.
+        size: usize,
+        /// What the broker said.
+        source: Arc<ClientError>,
+    },
     /// A partition was named that the topic does not have.
     #[error("topic {} has no partition {}; it has {partitions}", partition.topic, partition.partition)]
     NoSuchPartition {
@@ -283,6 +296,7 @@ impl ClientError {
             ClientError::AbortRequired { source, .. }
             | ClientError::ProducerFenced { source, .. }
             | ClientError::TransactionFatal { source, .. }
+            | ClientError::RecordRefused { source, .. }
             | ClientError::OutcomeUnknown { source, .. } => source.code(),
             _ => None,
         }
@@ -339,6 +353,17 @@ fn detail(message: &Option<String>) -> String {
         .as_ref()
         .map(|m| format!(": {m}"))
         .unwrap_or_default()
+}
+
+/// What the broker said, without the general advice about its code.
+fn refusal(error: &ClientError) -> String {
+    match error {
+        ClientError::Broker { code, message, .. } => match message {
+            Some(message) => format!("{code:?}: {message}"),
+            None => format!("{code:?}"),
+        },
+        other => other.to_string(),
+    }
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

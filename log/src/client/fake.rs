@@ -45,6 +45,8 @@ struct State {
     faults: Faults,
     topics: BTreeMap<String, Topic>,
     next_producer_id: i64,
+    /// The largest batch that is taken.
+    max_message_bytes: usize,
     /// Requests by API name.
     counts: BTreeMap<&'static str, usize>,
 }
@@ -86,6 +88,7 @@ impl FakeCluster {
                 faults,
                 topics,
                 next_producer_id: 1000,
+                max_message_bytes: usize::MAX,
                 counts: BTreeMap::new(),
             }),
             appended: Arc::new(Notify::new()),
@@ -95,6 +98,10 @@ impl FakeCluster {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.state.lock().faults = faults;
+    }
+
+    pub(crate) fn set_max_message_bytes(&self, limit: usize) {
+        self.state.lock().max_message_bytes = limit;
     }
 
     pub(crate) fn count(&self, api: &str) -> usize {
@@ -185,8 +192,13 @@ impl State {
                 let name = if version >= 13 { "" } else { &*topic.name };
                 let forget = self.faults.forget_producer;
                 let forget = self.chance(forget);
+                let limit = self.max_message_bytes;
                 let log = self.log(name, topic.topic_id, data.index).unwrap();
-                let (code, base_offset) = log.append(data.records.clone().unwrap(), forget);
+                let bytes = data.records.clone().unwrap();
+                let (code, base_offset) = match bytes.len() > limit {
+                    true => (ErrorCode::MessageTooLarge, -1),
+                    false => log.append(bytes, forget),
+                };
                 partitions.push(PartitionProduceResponse {
                     index: data.index,
                     error_code: code.code(),

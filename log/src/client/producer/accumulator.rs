@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::delivery::{BatchResult, Delivery, Written};
+use super::delivery::{BatchResult, Delivery, Pieces, Written};
 use super::partitioner::{Sticky, partition_for_key};
 use super::transaction::Transactions;
 use super::{ProducerConfig, RecordRef};
@@ -400,6 +400,25 @@ impl Accumulator {
         let result = Arc::new(BatchResult::default());
         self.incomplete.lock().insert(id, result.clone());
         (id, result)
+    }
+
+    /// Lets the results of its pieces, which begin at the records `firsts` after the first
+    /// one, take the place of a batch's result. Returns them in order.
+    pub(super) fn split(
+        &self,
+        id: u64,
+        result: &BatchResult,
+        firsts: &[u32],
+    ) -> Vec<(u64, Arc<BatchResult>)> {
+        let (first_id, first) = self.new_result();
+        let mut pieces = vec![(first_id, first.clone())];
+        pieces.extend(firsts.iter().map(|_| self.new_result()));
+        let rest = (firsts.iter().copied())
+            .zip(pieces.iter().skip(1).map(|(_, piece)| piece.clone()))
+            .collect();
+        result.split(Pieces { first, rest });
+        self.incomplete.lock().remove(&id);
+        pieces
     }
 
     /// Queues that have become non-empty since the last call.

@@ -11,6 +11,7 @@ mod delivery;
 mod partition;
 mod partitioner;
 mod sender;
+mod split;
 #[cfg(test)]
 mod tests;
 mod transaction;

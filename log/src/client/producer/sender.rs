@@ -525,7 +525,7 @@ impl Sender {
         }
     }
 
-    fn on_failure(&mut self, place: usize, sealed: Sealed, error: ClientError) {
+    fn on_failure(&mut self, place: usize, mut sealed: Sealed, mut error: ClientError) {
         let config = &self.accumulator.config;
         let Some(partition) = self.partitions.get_mut(place) else {
             return;
@@ -543,17 +543,33 @@ impl Sender {
         // Of a transaction that is given up nothing is sent again.
         let dropped = (self.transactions.as_ref())
             .and_then(|transactions| transactions.with(|machine| machine.dropping()));
-        let may_retry =
-            !self.stopping && !expired && dropped.is_none() && sealed.attempts < config.retries;
+        let goes_on = !self.stopping && !expired && dropped.is_none();
+        if is_too_large(&error) {
+            if goes_on && sealed.records > 1 {
+                tracing::debug!(%error, records = sealed.records, "a batch is split");
+                match partition.split(sealed, &self.accumulator) {
+                    Ok(()) => return,
+                    Err(unread) => (sealed, error) = *unread,
+                }
+            } else if sealed.records == 1 {
+                error = ClientError::RecordRefused {
+                    partition: partition.queue.topic_partition.clone(),
+                    size: sealed.bytes.len(),
+                    source: Arc::new(error),
+                };
+            }
+        }
+        let may_retry = goes_on && sealed.attempts < config.retries;
         tracing::debug!(%error, partition = %partition.queue.topic_partition, may_retry, "a batch was not written");
         if let Verdict::Failed(failed) = partition.failed(sealed, error, may_retry, wait) {
-            let (sealed, error) = *failed;
-            let error = if expired {
-                timed_out(&partition.queue, timeout, Some(error))
-            } else {
-                error
-            };
-            finish(&self.accumulator, sealed, Err(error));
+            for (sealed, error) in failed {
+                let error = if expired {
+                    timed_out(&partition.queue, timeout, Some(error))
+                } else {
+                    error
+                };
+                finish(&self.accumulator, sealed, Err(error));
+            }
         }
     }
 
@@ -718,6 +734,14 @@ fn finish(accumulator: &Accumulator, sealed: Sealed, outcome: Result<Written, Cl
         usize::try_from(sealed.records).unwrap_or(0),
         outcome,
     );
+}
+
+/// Whether a smaller batch may be taken.
+fn is_too_large(error: &ClientError) -> bool {
+    matches!(
+        error.code(),
+        Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge)
+    )
 }
 
 fn timed_out(

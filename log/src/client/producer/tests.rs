@@ -5,6 +5,7 @@ use futures::FutureExt;
 use super::*;
 use crate::client::fake::{FakeCluster, FakeTransport, Faults};
 use crate::client::{Client, ClientConfig};
+use crate::record::Compression;
 use crate::wire::{ApiKey, ErrorCode};
 
 fn client(cluster: &Arc<FakeCluster>) -> Client {
@@ -27,8 +28,14 @@ fn small_batches() -> ProducerConfig {
 /// Sends `count` records to three partitions and looks at the logs: each record once, in
 /// order, whatever went wrong on the way.
 async fn survives(seed: u64, faults: Faults, config: ProducerConfig) {
+    survives_within(seed, faults, config, usize::MAX).await;
+}
+
+/// The same where brokers take batches of so many bytes only.
+async fn survives_within(seed: u64, faults: Faults, config: ProducerConfig, limit: usize) {
     const COUNT: usize = 600;
     let cluster = FakeCluster::new(seed, faults, &[("t", 3)]);
+    cluster.set_max_message_bytes(limit);
     let producer = client(&cluster).producer(config).unwrap();
     let mut deliveries = Vec::new();
     for n in 0..COUNT {
@@ -106,6 +113,127 @@ async fn a_forgotten_producer_goes_on_under_a_new_epoch() {
             ..Faults::default()
         };
         survives(seed, faults, small_batches()).await;
+    }
+}
+
+#[tokio::test]
+async fn batches_that_are_too_large_are_split_whatever_is_lost_on_the_way() {
+    for seed in 0..30 {
+        let faults = Faults {
+            lose_request: 40,
+            lose_answer: 40,
+            refuse: 40,
+            forget_producer: 0,
+        };
+        let config = ProducerConfig {
+            batch_size: 2000,
+            compression_type: [Compression::None, Compression::Lz4][(seed % 3 % 2) as usize],
+            retries: 2_000_000,
+            ..small_batches()
+        };
+        survives_within(seed, faults, config, 150).await;
+    }
+    let config = ProducerConfig {
+        enable_idempotence: Some(false),
+        max_in_flight_requests_per_connection: 1,
+        // A split is not a retry.
+        retries: 0,
+        ..ProducerConfig::default()
+    };
+    survives_within(1, Faults::default(), config, 100).await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_alone_fails_and_the_others_go_on() {
+    let cluster = FakeCluster::new(5, Faults::default(), &[("t", 1)]);
+    cluster.set_max_message_bytes(200);
+    let producer = client(&cluster)
+        .producer(ProducerConfig::default())
+        .unwrap();
+    let mut deliveries = Vec::new();
+    for size in [1, 500, 2, 3, 600, 4] {
+        let record = ProducerRecord::new("t").value(vec![b'x'; size]);
+        deliveries.push((size, producer.send(record).await.unwrap()));
+    }
+    let error = producer.flush().await.unwrap_err();
+    assert!(matches!(
+        error,
+        ClientError::DeliveriesFailed { failed: 2, .. }
+    ));
+    assert_eq!(error.code(), Some(ErrorCode::MessageTooLarge));
+    for (size, delivery) in deliveries {
+        match delivery.await {
+            Ok(_) => assert!(size < 100),
+            Err(error) => {
+                assert!(size > 100, "{error}");
+                assert!(
+                    matches!(error, ClientError::RecordRefused { .. }),
+                    "{error}"
+                );
+                assert!(error.to_string().contains("max.message.bytes"), "{error}");
+            }
+        }
+    }
+    let sizes: Vec<usize> = cluster.values("t", 0).iter().map(String::len).collect();
+    assert_eq!(sizes, [1, 2, 3, 4]);
+    assert_eq!(producer.buffered_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_batch_that_may_have_been_written_is_not_doubled_by_its_pieces() {
+    let cluster = FakeCluster::new(5, Faults::default(), &[("t", 1)]);
+    let producer = client(&cluster)
+        .producer(ProducerConfig::default())
+        .unwrap();
+    let record = ProducerRecord::new("t").value("once");
+    producer.send(record.clone()).await.unwrap().await.unwrap();
+    cluster.set_faults(Faults {
+        lose_answer: 1000,
+        ..Faults::default()
+    });
+    let deliveries: Vec<Delivery> = (0..8)
+        .map(|_| producer.try_send(&record).unwrap())
+        .collect();
+    while cluster.values("t", 0).len() == 1 {
+        tokio::task::yield_now().await;
+    }
+    // Now the limit is lowered, and the answer to the next attempt arrives.
+    cluster.set_max_message_bytes(110);
+    cluster.set_faults(Faults::default());
+    assert!(producer.flush().await.is_err());
+    for delivery in deliveries {
+        let error = delivery.await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::OutOfOrderSequenceNumber));
+    }
+    producer.send(record).await.unwrap().await.unwrap();
+    assert_eq!(cluster.values("t", 0).len(), 10);
+}
+
+#[tokio::test]
+async fn what_is_given_up_doubles_nothing_behind_it() {
+    for seed in 0..30 {
+        let faults = Faults {
+            lose_request: 100,
+            lose_answer: 500,
+            ..Faults::default()
+        };
+        let cluster = FakeCluster::new(seed, faults, &[("t", 1)]);
+        let config = ProducerConfig {
+            delivery_timeout_ms: Duration::from_millis(4),
+            ..small_batches()
+        };
+        let producer = client(&cluster).producer(config).unwrap();
+        producer.topic("t").await.ok();
+        for n in 0..200 {
+            let record = ProducerRecord::new("t").value(format!("{n:05}"));
+            drop(producer.send(record).await);
+            if n % 7 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        producer.flush().await.ok();
+        let values = cluster.values("t", 0);
+        assert!(values.is_sorted_by(|a, b| a < b), "seed {seed}: {values:?}");
     }
 }
 
