@@ -65,7 +65,8 @@ pub use producer::{
 pub use tcp::TcpTransport;
 pub use transport::{Call, Destination, Lane, Reply, Transport};
 pub use types::{
-    GroupMetadata, Node, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, TopicPartition,
+    EpochEndOffset, GroupMetadata, Node, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec,
+    TopicPartition,
 };
 
 use self::core::Core;

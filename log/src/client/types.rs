@@ -126,6 +126,16 @@ pub struct OffsetAndTimestamp {
     pub leader_epoch: Option<i32>,
 }
 
+/// Where a leader epoch ends in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEndOffset {
+    /// The greatest epoch in the log that is not greater than the one asked for.
+    pub leader_epoch: i32,
+    /// The offset behind the last record of that epoch. Whoever has read further than this
+    /// in the epoch asked for has read records that the log no longer has.
+    pub end_offset: i64,
+}
+
 /// What a transactional or fenced commit must name: the member of a group at one generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMetadata {

@@ -95,7 +95,7 @@ config! {
         /// partitions at once and without a rebalance.
         "group.instance.id" => group_instance_id: Option<String> = None,
         /// Names of assignors in order of preference: `range`, `roundrobin`,
-        /// `cooperative-sticky`, or those in [`assignors`](Self::assignors).
+        /// `sticky`, `cooperative-sticky`, or those in [`assignors`](Self::assignors).
         "partition.assignment.strategy" => partition_assignment_strategy: Vec<String> = vec!["range".to_owned(), "cooperative-sticky".to_owned()],
         /// How the members agree. Under `consumer` the coordinator decides: the strategy,
         /// session timeout and heartbeat interval of this configuration do not count.
@@ -132,6 +132,11 @@ config! {
         "client.rack" => client_rack: Option<String> = None,
     }
     extra {
+        /// Whether control batches (the markers that end transactions) come with the others:
+        /// who looks at [`PartitionRecords::batches`](super::PartitionRecords::batches) sees
+        /// them, and the iterators show their records as any other. Not a key of Kafka's; for
+        /// tools that show a log as it is.
+        control_records: bool,
         /// Assignors of one's own; their names may stand in
         /// `partition.assignment.strategy`, and where they do not, they come first.
         assignors: Vec<Arc<dyn PartitionAssignor>>,

@@ -2,14 +2,16 @@
 //!
 //! Each broker has a fetch session: a request names only what has changed since the last.
 //! The next request to a broker goes out as soon as what its last answer brought has been
-//! returned by `poll`, so that the broker reads while the owner works.
+//! returned by `poll`, so that the broker reads while the owner works. When reading ends, so
+//! do the sessions: a broker has room for so many.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::config::{AutoOffsetReset, ConsumerConfig};
@@ -24,6 +26,11 @@ use crate::wire::messages::{
     FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, PartitionData,
 };
 use crate::wire::{ErrorCode, Str};
+
+/// The epoch that ends a session.
+const FINAL_EPOCH: i32 = -1;
+/// How long the end of a session may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(super) struct Fetcher {
     core: Arc<Core>,
@@ -367,6 +374,33 @@ impl Fetcher {
         }
     }
 
+    /// Nothing is fetched any more: the brokers forget the sessions. What cannot be reached
+    /// now forgets them by itself, in time.
+    pub(super) fn end_sessions(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let timeout = self.core.config.request_timeout_ms.min(GOODBYE);
+        let asked: Vec<_> = std::mem::take(&mut self.sessions)
+            .into_iter()
+            .filter_map(|(broker, session)| Some((broker, session.id()?)))
+            .map(|(broker, session_id)| {
+                let request = FetchRequest {
+                    session_id,
+                    session_epoch: FINAL_EPOCH,
+                    ..FetchRequest::default()
+                };
+                // Not behind a fetch that still waits for records.
+                let call = Call::new(Destination::Broker(broker), request, timeout);
+                self.core.transport.call(call.at_least(7))
+            })
+            .collect();
+        async move {
+            for answer in join_all(asked).await {
+                if let Err(error) = answer {
+                    tracing::debug!(%error, "a fetch session is left to the broker");
+                }
+            }
+        }
+    }
+
     /// When the earliest pause of a partition ends.
     pub(super) fn next_retry(&self, partitions: &Partitions) -> Option<Instant> {
         let now = Instant::now();
@@ -380,6 +414,8 @@ impl Fetcher {
 
 impl Drop for Fetcher {
     fn drop(&mut self) {
+        // The requests are on their way when it returns; nobody waits for the answers.
+        drop(self.end_sessions());
         self.core.transport.close_lane(self.lane);
     }
 }

@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 
 pub use assignor::{
     Assignment, CooperativeStickyAssignor, GroupMember, PartitionAssignor, PartitionCounts,
-    RangeAssignor, RebalanceProtocol, RoundRobinAssignor,
+    RangeAssignor, RebalanceProtocol, RoundRobinAssignor, StickyAssignor,
 };
 pub use config::{AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel};
 pub(crate) use coordinator::GroupCoordinator;
@@ -230,6 +230,8 @@ impl Consumer {
             let now = Instant::now();
             let mut until = deadline;
             let retries = [
+                // An owner that waits here has not stayed away.
+                (self.membership.as_ref()).map(|_| now + self.config.max_poll_interval_ms / 2),
                 self.fetcher.next_retry(&self.partitions),
                 Some(self.next_commit).filter(|_| self.auto_commits()),
                 Some(self.next_refresh).filter(|t| *t > now && !self.fetcher.stale.is_empty()),
@@ -321,7 +323,8 @@ impl Consumer {
         self.start_lookup();
         self.start_refresh();
         let records = if self.partitions.has_records() {
-            self.partitions.take_records(self.config.isolation_level)?
+            self.partitions
+                .take_records(self.config.isolation_level, self.config.control_records)?
         } else {
             Vec::new()
         };
@@ -583,6 +586,7 @@ impl Consumer {
             let _ = membership.commands.send(Command::Leave(told));
             let _ = tokio::time::timeout(self.core.config.request_timeout_ms, left).await;
         }
+        self.fetcher.end_sessions().await;
         committed
     }
 }
@@ -621,9 +625,10 @@ fn assignors(config: &ConsumerConfig) -> Result<Vec<Arc<dyn PartitionAssignor>>,
             ClientError::InvalidConfig {
                 key: "partition.assignment.strategy".to_owned(),
                 value: name.clone(),
-                reason: "expected range, roundrobin, cooperative-sticky, or the name of one of \
+                reason:
+                    "expected range, roundrobin, sticky, cooperative-sticky, or the name of one of \
                          `ConsumerConfig::assignors`"
-                    .to_owned(),
+                        .to_owned(),
             }
         })?);
     }

@@ -8,9 +8,10 @@ use std::future::Future;
 use futures::FutureExt;
 
 use super::Consumer;
-use crate::client::offsets::list_offsets;
+use crate::client::offsets::{end_offsets_of_epochs, list_offsets};
 use crate::client::{
-    ClientError, IsolationLevel, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec, TopicPartition,
+    ClientError, EpochEndOffset, IsolationLevel, OffsetAndMetadata, OffsetAndTimestamp, OffsetSpec,
+    TopicPartition,
 };
 use crate::wire::ErrorCode;
 
@@ -134,6 +135,26 @@ impl Consumer {
             .map(|(partition, time)| (partition, OffsetSpec::Timestamp(time)))
             .collect();
         self.look_for(wanted)
+    }
+
+    /// Where leader epochs end in the partitions' logs, as their leaders have them: who
+    /// stands behind the end of the epoch of the last record it has read holds records that
+    /// are gone. `None` where the log knows no such epoch.
+    pub fn offsets_for_leader_epoch(
+        &self,
+        epochs: BTreeMap<TopicPartition, i32>,
+    ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Option<EpochEndOffset>>, ClientError>>
+    + Send
+    + use<> {
+        let core = self.core.clone();
+        async move {
+            let deadline = core.deadline();
+            end_offsets_of_epochs(&core, epochs, deadline)
+                .await
+                .into_iter()
+                .map(|(partition, end)| end.map(|end| (partition, end)))
+                .collect()
+        }
     }
 
     fn look_for(

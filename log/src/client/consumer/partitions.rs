@@ -212,6 +212,7 @@ impl Partitions {
     pub(super) fn take_records(
         &mut self,
         isolation: IsolationLevel,
+        control: bool,
     ) -> Result<Vec<PartitionRecords>, ClientError> {
         let mut all = Vec::new();
         for (partition, state) in &mut self.map {
@@ -227,7 +228,7 @@ impl Partitions {
             if fetched.from != position.offset {
                 continue;
             }
-            let records = match open(partition, position, fetched, isolation) {
+            let records = match open(partition, position, fetched, isolation, control) {
                 Ok(opened) => PartitionRecords {
                     topic_partition: partition.clone(),
                     high_watermark: state.high_watermark,
@@ -262,12 +263,14 @@ struct Opened {
 }
 
 /// Splits fetched bytes into batches, whose checksums are verified, and leaves out those that hold nothing for the
-/// reader: before the position, control batches, aborted transactions.
+/// reader: before the position, aborted transactions, and control batches but where they are
+/// asked for.
 fn open(
     partition: &TopicPartition,
     position: Position,
     fetched: Fetched,
     isolation: IsolationLevel,
+    control: bool,
 ) -> Result<Opened, ClientError> {
     let mut opened = Opened {
         batches: Vec::new(),
@@ -303,6 +306,9 @@ fn open(
         if batch.is_control() {
             if filter && is_abort(&batch) {
                 aborted.remove(&batch.producer_id);
+            }
+            if control {
+                opened.batches.push(batch);
             }
             continue;
         }
@@ -386,7 +392,7 @@ mod tests {
             bytes: Bytes::copy_from_slice(&log.bytes),
             aborted: aborted.to_vec(),
         });
-        let records = partitions.take_records(isolation).unwrap();
+        let records = partitions.take_records(isolation, false).unwrap();
         let values = records
             .into_iter()
             .flatten()
@@ -428,6 +434,33 @@ mod tests {
         let (values, end) = read(&log, 5, &[], IsolationLevel::ReadUncommitted);
         assert!(values.is_empty());
         assert_eq!(end, 6);
+    }
+
+    #[test]
+    fn control_batches_are_handed_out_where_they_are_asked_for() {
+        let mut log = Log {
+            bytes: Vec::new(),
+            end: 0,
+        };
+        log.batch(1, &["a"]);
+        log.marker(1, false);
+        let name = TopicPartition::new("t", 0);
+        let mut partitions = Partitions::default();
+        partitions.add(std::slice::from_ref(&name));
+        let state = partitions.get_mut(&name).unwrap();
+        state.restart(Start::At(Position {
+            offset: 0,
+            epoch: None,
+        }));
+        state.fetched = Some(Fetched {
+            from: 0,
+            bytes: log.bytes.into(),
+            aborted: vec![(1, 0)],
+        });
+        let isolation = IsolationLevel::ReadCommitted;
+        let records = partitions.take_records(isolation, true).unwrap();
+        let batches: Vec<bool> = records[0].batches.iter().map(|b| b.is_control()).collect();
+        assert_eq!(batches, [true], "the aborted batch stays left out");
     }
 
     #[test]
@@ -474,7 +507,7 @@ mod tests {
                 aborted: Vec::new(),
             });
             let error = partitions
-                .take_records(IsolationLevel::ReadUncommitted)
+                .take_records(IsolationLevel::ReadUncommitted, false)
                 .unwrap_err();
             assert!(error.to_string().contains("t-0 at offset 1"), "{error}");
             assert_eq!(partitions.get(&name).unwrap().position().unwrap().offset, 1);
@@ -501,7 +534,7 @@ mod tests {
             bytes: log.bytes.into(),
             aborted: Vec::new(),
         });
-        let records = partitions.take_records(IsolationLevel::ReadUncommitted);
+        let records = partitions.take_records(IsolationLevel::ReadUncommitted, false);
         assert!(records.unwrap().is_empty());
     }
 }

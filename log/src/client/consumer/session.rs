@@ -104,6 +104,11 @@ impl Session {
         };
     }
 
+    /// The id of the session, if the broker keeps one.
+    pub(super) fn id(&self) -> Option<i32> {
+        Some(self.id).filter(|id| *id != 0)
+    }
+
     /// The last request was refused as a whole, or its answer never came.
     pub(super) fn failed(&mut self, code: Option<ErrorCode>) {
         if code == Some(ErrorCode::FetchSessionIdNotFound) {

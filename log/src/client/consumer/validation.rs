@@ -11,12 +11,8 @@ use futures::future::join_all;
 
 use super::partitions::Position;
 use crate::client::core::Core;
-use crate::client::transport::{Call, Destination};
-use crate::client::{ClientError, TopicPartition};
-use crate::wire::messages::{
-    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
-use crate::wire::{ErrorCode, Str};
+use crate::client::offsets::ask_for_epochs;
+use crate::client::{ClientError, EpochEndOffset, TopicPartition};
 
 /// A position to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,88 +52,38 @@ pub(super) async fn validate(core: Arc<Core>, doubts: Vec<Doubt>) -> Verdicts {
 }
 
 async fn ask(core: &Core, leader: i32, doubts: Vec<Doubt>) -> Verdicts {
-    let topics = doubts
-        .chunk_by(|a, b| a.partition.topic == b.partition.topic)
-        .filter_map(|chunk| {
-            Some(OffsetForLeaderTopic {
-                topic: Str::from(&*chunk.first()?.partition.topic),
-                partitions: chunk
-                    .iter()
-                    .map(|doubt| OffsetForLeaderPartition {
-                        partition: doubt.partition.partition,
-                        current_leader_epoch: doubt.leader_epoch,
-                        leader_epoch: doubt.read_epoch,
-                        ..OffsetForLeaderPartition::default()
-                    })
-                    .collect(),
-                ..OffsetForLeaderTopic::default()
-            })
+    let asked = doubts
+        .iter()
+        .map(|doubt| {
+            (
+                doubt.partition.clone(),
+                doubt.read_epoch,
+                doubt.leader_epoch,
+            )
         })
         .collect();
-    let request = OffsetForLeaderEpochRequest {
-        replica_id: -1,
-        topics,
-        ..OffsetForLeaderEpochRequest::default()
-    };
-    let timeout = core.config.request_timeout_ms;
-    // Before version 3 only brokers may ask.
-    let call = Call::new(Destination::Broker(leader), request, timeout).at_least(3);
-    let response = match core.exchange::<OffsetForLeaderEpochRequest>(call).await {
-        Ok(response) => response,
-        // Nobody can tell: then what was read counts.
-        Err(ClientError::Unsupported { .. }) => {
-            return doubts
-                .into_iter()
-                .map(|d| (d, Ok(Verdict::Valid)))
-                .collect();
-        }
-        Err(error) => {
-            return doubts
-                .into_iter()
-                .map(|doubt| (doubt, Err(error.clone())))
-                .collect();
-        }
-    };
+    let answers = ask_for_epochs(core, leader, asked).await;
     doubts
         .into_iter()
-        .map(|doubt| {
-            let answer = response
-                .topics
-                .iter()
-                .filter(|topic| topic.topic == *doubt.partition.topic)
-                .flat_map(|topic| &topic.partitions)
-                .find(|p| p.partition == doubt.partition.partition);
+        .zip(answers)
+        .map(|(doubt, (_, answer))| {
             let verdict = match answer {
-                None => Err(ClientError::Protocol {
-                    what: "OffsetForLeaderEpoch".to_owned(),
-                    reason: format!("it says nothing of {}", doubt.partition),
-                }),
-                Some(answer) => match ErrorCode::from(answer.error_code) {
-                    ErrorCode::None => Ok(verdict(
-                        doubt.position.offset,
-                        answer.leader_epoch,
-                        answer.end_offset,
-                    )),
-                    code => Err(ClientError::broker(
-                        code,
-                        format!("validate the position of {}", doubt.partition),
-                    )),
-                },
+                Ok(end) => Ok(verdict(doubt.position.offset, end)),
+                // Nobody can tell: then what was read counts.
+                Err(ClientError::Unsupported { .. }) => Ok(Verdict::Valid),
+                Err(error) => Err(error),
             };
             (doubt, verdict)
         })
         .collect()
 }
 
-/// `epoch` is the greatest that is not greater than that of the last record read, and
-/// `end` is where it ends; both are -1 where the leader has none.
-fn verdict(position: i64, epoch: i32, end: i64) -> Verdict {
-    if epoch < 0 || end < 0 {
-        Verdict::Diverges(None)
-    } else if end < position {
-        Verdict::Diverges(Some(end))
-    } else {
-        Verdict::Valid
+/// `end` is where the epoch of the last record read ends in the leader's log.
+fn verdict(position: i64, end: Option<EpochEndOffset>) -> Verdict {
+    match end {
+        None => Verdict::Diverges(None),
+        Some(end) if end.end_offset < position => Verdict::Diverges(Some(end.end_offset)),
+        Some(_) => Verdict::Valid,
     }
 }
 
@@ -147,9 +93,16 @@ mod tests {
 
     #[test]
     fn a_position_beyond_the_end_of_its_epoch_diverges() {
-        assert_eq!(verdict(10, 3, 10), Verdict::Valid);
-        assert_eq!(verdict(10, 3, 12), Verdict::Valid);
-        assert_eq!(verdict(10, 2, 7), Verdict::Diverges(Some(7)));
-        assert_eq!(verdict(10, -1, -1), Verdict::Diverges(None));
+        let end = |leader_epoch, end_offset| {
+            let end = EpochEndOffset {
+                leader_epoch,
+                end_offset,
+            };
+            verdict(10, Some(end))
+        };
+        assert_eq!(end(3, 10), Verdict::Valid);
+        assert_eq!(end(3, 12), Verdict::Valid);
+        assert_eq!(end(2, 7), Verdict::Diverges(Some(7)));
+        assert_eq!(verdict(10, None), Verdict::Diverges(None));
     }
 }

@@ -4,9 +4,11 @@
 //! answer goes to the members through the coordinator. An assignor is a pure function of
 //! the subscriptions and the partition counts, so that any member may lead.
 
+mod balance;
 mod cooperative_sticky;
 mod range;
 mod round_robin;
+mod sticky;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 pub use cooperative_sticky::CooperativeStickyAssignor;
 pub use range::RangeAssignor;
 pub use round_robin::RoundRobinAssignor;
+pub use sticky::StickyAssignor;
 
 use crate::client::{ClientError, GroupMetadata, TopicPartition};
 
@@ -108,6 +111,7 @@ pub(crate) fn built_in(name: &str) -> Option<Arc<dyn PartitionAssignor>> {
     match name.rsplit('.').next().unwrap_or(name) {
         "range" | "RangeAssignor" => Some(Arc::new(RangeAssignor)),
         "roundrobin" | "RoundRobinAssignor" => Some(Arc::new(RoundRobinAssignor)),
+        "sticky" | "StickyAssignor" => Some(Arc::new(StickyAssignor::default())),
         "cooperative-sticky" | "CooperativeStickyAssignor" => {
             Some(Arc::new(CooperativeStickyAssignor))
         }
