@@ -3,22 +3,19 @@
 //! A group of either protocol is described by one [`GroupDescription`]: the coordinator is
 //! asked for a group of the consumer protocol first, and for a classic one where it is not.
 
-use std::future::Future;
-
 use futures::future::join_all;
 
 use super::topics::check;
 use super::{Admin, Each, only};
-use crate::client::consumer::{GroupCoordinator, assigned_partitions, subscribed_topics};
-use crate::client::core::response_of;
-use crate::client::transport::{Call, Destination, Reply};
+use crate::client::consumer::{assigned_partitions, subscribed_topics};
+use crate::client::transport::{Call, Destination};
 use crate::client::{ClientError, TopicPartition};
 use crate::wire::messages::{
     ConsumerGroupDescribeAssignment, ConsumerGroupDescribeRequest, ConsumerGroupDescribedGroup,
     DeleteGroupsRequest, DescribeGroupsRequest, DescribedGroup, LeaveGroupRequest,
-    ListGroupsRequest, MemberIdentity, MetadataRequest, MetadataResponse,
+    ListGroupsRequest, MemberIdentity,
 };
-use crate::wire::{ApiRequest, ErrorCode, Str};
+use crate::wire::{ErrorCode, Str};
 
 /// Which groups to list; the default lists all.
 #[derive(Debug, Clone, Default)]
@@ -123,8 +120,6 @@ impl Admin {
         &self,
         options: &ListGroupsOptions,
     ) -> Result<Vec<GroupListing>, ClientError> {
-        let brokers = self.all_brokers().await?;
-        let core = &self.core;
         let request = ListGroupsRequest {
             states_filter: options.states.iter().map(Str::from).collect(),
             types_filter: options.types.iter().map(Str::from).collect(),
@@ -135,33 +130,21 @@ impl Admin {
             (false, true) => 4,
             (true, true) => 0,
         };
-        let request = &request;
-        let answers = join_all(brokers.into_iter().map(|broker| async move {
-            core.retry(core.deadline(), || async move {
-                let timeout = core.config.request_timeout_ms;
-                let call = Call::new(Destination::Broker(broker), request.clone(), timeout);
-                let response = core
-                    .exchange::<ListGroupsRequest>(call.at_least(least))
-                    .await?;
-                check(
-                    response.error_code,
-                    format!("list the groups of broker {broker}"),
-                    None::<Str>,
-                )?;
-                Ok(response.groups)
-            })
-            .await
-        }))
-        .await;
-        let mut groups = Vec::new();
-        for answer in answers {
-            groups.extend(answer?.into_iter().map(|g| GroupListing {
+        let listed = self.ask_all_brokers(&request, least, |broker, response| {
+            let what = format!("list the groups of broker {broker}");
+            check(response.error_code, what, None::<Str>)?;
+            Ok(response.groups)
+        });
+        let mut groups: Vec<GroupListing> = listed
+            .await?
+            .into_iter()
+            .map(|g| GroupListing {
                 group_id: g.group_id.to_string(),
                 protocol_type: g.protocol_type.to_string(),
                 state: g.group_state.to_string(),
                 group_type: g.group_type.to_string().to_ascii_lowercase(),
-            }));
-        }
+            })
+            .collect();
         let protocols = &options.protocol_types;
         groups.retain(|g| protocols.is_empty() || protocols.contains(&g.protocol_type));
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
@@ -369,95 +352,6 @@ impl Admin {
         let refused = removed.into_values().filter_map(Result::err);
         let mut refused = refused.filter(|e| e.code() != Some(ErrorCode::UnknownMemberId));
         refused.next().map_or(Ok(()), Err)
-    }
-
-    /// Asks the group's coordinator, and its next one if it has moved.
-    pub(super) async fn with_coordinator<T, F, Fut>(
-        &self,
-        group: &str,
-        ask: F,
-    ) -> Result<T, ClientError>
-    where
-        F: Fn(i32) -> Fut,
-        Fut: Future<Output = Result<T, ClientError>>,
-    {
-        let coordinator = GroupCoordinator::new(self.core.clone(), group.to_owned());
-        let (coordinator, ask) = (&coordinator, &ask);
-        self.core
-            .retry(self.core.deadline(), || async move {
-                let broker = coordinator.find().await?;
-                let result = ask(broker).await;
-                if let Err(error) = &result {
-                    coordinator.forget_if(error);
-                }
-                result
-            })
-            .await
-    }
-
-    /// Sends to the controller, which it looks up, and again where that has moved.
-    pub(super) async fn controller_call(
-        &self,
-        call: impl Fn(Destination) -> Call,
-    ) -> Result<Reply, ClientError> {
-        let (core, call) = (&self.core, &call);
-        core.retry(core.deadline(), || async move {
-            let mut controller = core.metadata.snapshot().controller;
-            if controller.is_none() {
-                self.all_brokers().await?;
-                controller = core.metadata.snapshot().controller;
-            }
-            let destination = controller.map_or(Destination::Any, Destination::Broker);
-            core.transport.call(call(destination)).await
-        })
-        .await
-    }
-
-    pub(super) async fn ask_controller<R: ApiRequest + Clone>(
-        &self,
-        request: R,
-    ) -> Result<R::Response, ClientError> {
-        let timeout = self.core.config.request_timeout_ms;
-        let reply = self
-            .controller_call(|destination| {
-                Call::new(destination, request.clone().into_request(), timeout)
-            })
-            .await?;
-        response_of::<R>(reply)
-    }
-
-    /// The ids of all brokers, asked for anew.
-    pub(super) async fn all_brokers(&self) -> Result<Vec<i32>, ClientError> {
-        self.metadata(Some(&[])).await?;
-        Ok(self
-            .core
-            .metadata
-            .snapshot()
-            .nodes
-            .keys()
-            .copied()
-            .collect())
-    }
-
-    /// The metadata of all topics.
-    pub(super) async fn all_metadata(&self) -> Result<MetadataResponse, ClientError> {
-        self.metadata(None).await
-    }
-
-    async fn metadata(
-        &self,
-        topics: Option<&[std::sync::Arc<str>]>,
-    ) -> Result<<MetadataRequest as ApiRequest>::Response, ClientError> {
-        let core = &self.core;
-        core.retry(core.deadline(), || {
-            core.metadata.fetch(
-                &*core.transport,
-                topics,
-                false,
-                core.config.request_timeout_ms,
-            )
-        })
-        .await
     }
 }
 

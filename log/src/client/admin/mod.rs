@@ -5,6 +5,7 @@
 //! nothing is known, the inner one that this thing was refused. Calls for one thing
 //! (`create_topic`, `delete_topic`, …) have one error.
 
+mod ask;
 mod by_topic;
 mod cluster;
 mod configs;

@@ -8,7 +8,7 @@ use super::by_topic::by_topic;
 use super::topics::check;
 use super::{Admin, Each};
 use crate::client::coordinator::{Coordinated, Coordinator};
-use crate::client::transport::{Call, Destination};
+use crate::client::transport::Destination;
 use crate::client::{ClientError, TopicPartition};
 use crate::wire::Str;
 use crate::wire::messages::{
@@ -210,8 +210,6 @@ impl Admin {
         &self,
         options: &ListTransactionsOptions,
     ) -> Result<Vec<TransactionListing>, ClientError> {
-        let brokers = self.all_brokers().await?;
-        let core = &self.core;
         let request = ListTransactionsRequest {
             state_filters: options.states.iter().map(Str::from).collect(),
             producer_id_filters: options.producer_ids.clone(),
@@ -230,39 +228,27 @@ impl Admin {
             } => 1,
             _ => 0,
         };
-        let request = &request;
-        let answers = join_all(brokers.into_iter().map(|broker| async move {
-            core.retry(core.deadline(), || async move {
-                let timeout = core.config.request_timeout_ms;
-                let call = Call::new(Destination::Broker(broker), request.clone(), timeout);
-                let response = core
-                    .exchange::<ListTransactionsRequest>(call.at_least(least))
-                    .await?;
-                check(
-                    response.error_code,
-                    format!("list the transactions of broker {broker}"),
-                    None::<Str>,
-                )?;
-                if let Some(unknown) = response.unknown_state_filters.first() {
-                    return Err(ClientError::IllegalState(format!(
-                        "there is no transaction state `{unknown}`; use Empty, Ongoing, \
-                         PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort, Dead or \
-                         PrepareEpochFence"
-                    )));
-                }
-                Ok(response.transaction_states)
-            })
-            .await
-        }))
-        .await;
-        let mut listed = Vec::new();
-        for answer in answers {
-            listed.extend(answer?.into_iter().map(|t| TransactionListing {
+        let listed = self.ask_all_brokers(&request, least, |broker, response| {
+            let what = format!("list the transactions of broker {broker}");
+            check(response.error_code, what, None::<Str>)?;
+            if let Some(unknown) = response.unknown_state_filters.first() {
+                return Err(ClientError::IllegalState(format!(
+                    "there is no transaction state `{unknown}`; use Empty, Ongoing, \
+                     PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort, Dead or \
+                     PrepareEpochFence"
+                )));
+            }
+            Ok(response.transaction_states)
+        });
+        let mut listed: Vec<TransactionListing> = listed
+            .await?
+            .into_iter()
+            .map(|t| TransactionListing {
                 transactional_id: t.transactional_id.to_string(),
                 producer_id: t.producer_id,
                 state: t.transaction_state.to_string(),
-            }));
-        }
+            })
+            .collect();
         listed.sort_by(|a, b| a.transactional_id.cmp(&b.transactional_id));
         Ok(listed)
     }
