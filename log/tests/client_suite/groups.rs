@@ -124,6 +124,30 @@ pub(crate) async fn cooperative_members_keep_what_they_keep(cluster: &Cluster) {
     }
 }
 
+pub(crate) async fn sticky_members_keep_what_they_had(cluster: &Cluster) {
+    let client = cluster.with_topic("t", 6).await;
+    let config = || ConsumerConfig {
+        partition_assignment_strategy: vec!["sticky".into()],
+        ..quick_group("g")
+    };
+    let mut first = client.consumer(config()).unwrap();
+    first.subscribe(&["t"]).unwrap();
+    assert_eq!(assigned(&mut first).await.len(), 6);
+    let mut second = client.consumer(config()).unwrap();
+    second.subscribe(&["t"]).unwrap();
+    let nothing = |_: usize, _: &Polled| {};
+    let mut both = [&mut first, &mut second];
+    poll_all(&mut both, nothing, |m| sizes(m) == [3, 3]).await;
+    let had = [first.assignment(), second.assignment()];
+    let mut third = client.consumer(config()).unwrap();
+    third.subscribe(&["t"]).unwrap();
+    let mut all = [&mut first, &mut second, &mut third];
+    poll_all(&mut all, nothing, |m| sizes(m) == [2, 2, 2]).await;
+    // All was given up in between, and each got back what it may keep.
+    assert!(first.assignment().is_subset(&had[0]));
+    assert!(second.assignment().is_subset(&had[1]));
+}
+
 pub(crate) async fn a_static_member_takes_its_partitions_back(cluster: &Cluster) {
     let client = cluster.with_topic("t", 2).await;
     let config = |instance: &str| ConsumerConfig {

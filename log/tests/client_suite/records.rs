@@ -1,13 +1,19 @@
 //! Records: sent, read, found by time, deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use thalweg_log::client::{
-    Acks, AutoOffsetReset, ClientConfig, ClientError, ConsumerConfig, ProducerConfig,
-    ProducerRecord, RecordRef, partition_for_key,
+    Acks, AutoOffsetReset, Call, Client, ClientConfig, ClientError, ConsumerConfig, EpochEndOffset,
+    Lane, NewTopic, Node, ProducerConfig, ProducerRecord, RecordRef, Reply, Transport,
+    partition_for_key,
 };
 use thalweg_log::record::{Compression, TimestampType};
+use thalweg_log::wire::{ErrorCode, Request, Response};
+use tokio::sync::watch;
 
 use super::support::{Cluster, How, LONG, alone, by_partition, fill, read, text, tp};
 
@@ -292,4 +298,154 @@ pub(crate) async fn a_broker_that_is_gone_for_good_is_told_at_once(cluster: &Clu
     let error = client.admin().list_topics().await.unwrap_err();
     assert_eq!(error.to_string(), "the broker in this process is closed");
     assert!(producer.close().await.is_err());
+}
+
+pub(crate) async fn batches_too_large_for_the_topic_are_split(cluster: &Cluster) {
+    let client = cluster.client().await;
+    let small = NewTopic::new("t")
+        .partitions(2)
+        .config("max.message.bytes", "600");
+    client.admin().create_topic(small).await.unwrap();
+    for (round, enable_idempotence) in [(0, Some(true)), (1, Some(false))] {
+        let producer = client
+            .producer(ProducerConfig {
+                enable_idempotence,
+                // All of a partition in one batch, and more behind it.
+                linger_ms: LONG,
+                batch_size: 8_000,
+                max_in_flight_requests_per_connection: if round == 0 { 5 } else { 1 },
+                ..ProducerConfig::default()
+            })
+            .unwrap();
+        let mut deliveries = Vec::new();
+        for n in 0..400_usize {
+            let record = ProducerRecord::new("t")
+                .partition(i32::try_from(n % 2).unwrap())
+                .value(format!("{n:050}"));
+            deliveries.push(producer.send(record).await.unwrap());
+        }
+        // One that no split helps.
+        let large = ProducerRecord::new("t").partition(0).value(vec![b'x'; 900]);
+        let large = producer.send(large).await.unwrap();
+        let error = producer.flush().await.unwrap_err();
+        assert!(
+            matches!(error, ClientError::DeliveriesFailed { failed: 1, .. }),
+            "{error}"
+        );
+        for (n, delivery) in (0..).zip(deliveries) {
+            assert_eq!(delivery.await.unwrap().offset, 200 * round + n / 2);
+        }
+        let error = large.await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::MessageTooLarge));
+        assert!(
+            matches!(error, ClientError::RecordRefused { .. }),
+            "{error}"
+        );
+        producer.close().await.unwrap();
+    }
+    let mut consumer = client.consumer(alone()).unwrap();
+    consumer.assign(vec![tp("t", 0), tp("t", 1)]).unwrap();
+    let got = by_partition(&read(&mut consumer, 800).await);
+    for (partition, values) in got {
+        let once = (0..400).filter(|n| n % 2 == partition);
+        let once: Vec<String> = once.map(|n| format!("{n:050}")).collect();
+        assert_eq!(values, [once.clone(), once].concat());
+    }
+}
+
+/// Remembers which fetch sessions brokers gave, and which were ended.
+struct Spy {
+    inner: Arc<dyn Transport>,
+    given: Arc<Mutex<BTreeSet<i32>>>,
+    ended: watch::Sender<BTreeSet<i32>>,
+}
+
+impl Transport for Spy {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, ClientError>> {
+        if let Request::Fetch(fetch) = &call.request
+            && fetch.session_epoch == -1
+        {
+            self.ended.send_modify(|ended| {
+                ended.insert(fetch.session_id);
+            });
+        }
+        let given = self.given.clone();
+        self.inner
+            .call(call)
+            .map_ok(move |reply| {
+                if let Response::Fetch(fetch) = &reply.response {
+                    assert_eq!(fetch.error_code, 0);
+                    if fetch.session_id != 0 {
+                        given.lock().unwrap().insert(fetch.session_id);
+                    }
+                }
+                reply
+            })
+            .boxed()
+    }
+
+    fn update_brokers(&self, brokers: &[Node]) {
+        self.inner.update_brokers(brokers);
+    }
+
+    fn close_lane(&self, lane: Lane) {
+        self.inner.close_lane(lane);
+    }
+
+    fn describe(&self) -> String {
+        "watched".to_owned()
+    }
+}
+
+pub(crate) async fn a_consumer_ends_its_fetch_sessions(cluster: &Cluster) {
+    let client = cluster.with_topic("t", 1).await;
+    fill(&client, "t", 0, 0..10).await;
+    let config = ClientConfig::default();
+    let (ended, mut watched) = watch::channel(BTreeSet::new());
+    let given = Arc::new(Mutex::new(BTreeSet::new()));
+    let spy = Spy {
+        inner: cluster.transport(&config).await,
+        given: given.clone(),
+        ended,
+    };
+    let client = Client::with_transport(Arc::new(spy), config);
+    for dropped in [false, true] {
+        let mut consumer = client.consumer(alone()).unwrap();
+        consumer.assign(vec![tp("t", 0)]).unwrap();
+        read(&mut consumer, 10).await;
+        let given = given.lock().unwrap().clone();
+        assert_eq!(given.len(), 1 + usize::from(dropped));
+        if dropped {
+            drop(consumer);
+        } else {
+            consumer.close().await.unwrap();
+        }
+        assert_eq!(*watched.borrow_and_update(), given);
+    }
+}
+
+pub(crate) async fn epochs_end_where_the_log_says(cluster: &Cluster) {
+    let client = cluster.with_topic("t", 1).await;
+    fill(&client, "t", 0, 0..10).await;
+    let mut consumer = client.consumer(alone()).unwrap();
+    consumer.assign(vec![tp("t", 0)]).unwrap();
+    let (_, last) = read(&mut consumer, 10).await.pop().unwrap();
+    let epoch = last.leader_epoch.unwrap();
+    let end = async |epoch| {
+        let asked = BTreeMap::from([(tp("t", 0), epoch)]);
+        let ends = consumer.offsets_for_leader_epoch(asked).await.unwrap();
+        ends[&tp("t", 0)]
+    };
+    let known = EpochEndOffset {
+        leader_epoch: epoch,
+        end_offset: 10,
+    };
+    assert_eq!(end(epoch).await, Some(known));
+    assert_eq!(end(epoch + 7).await, None);
+    let nowhere = BTreeMap::from([(tp("t", 5), 0)]);
+    let error = consumer.offsets_for_leader_epoch(nowhere).await;
+    assert!(matches!(
+        error.unwrap_err(),
+        ClientError::NoSuchPartition { .. }
+    ));
 }

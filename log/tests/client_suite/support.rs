@@ -1,13 +1,14 @@
 //! A broker in a folder of its own, and readers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use thalweg_log::broker::{Broker, BrokerConfig};
 use thalweg_log::client::{
     AutoOffsetReset, Client, ClientConfig, Consumer, ConsumerConfig, ConsumerRecord, NewTopic,
-    Polled, ProducerConfig, ProducerRecord, TopicPartition,
+    Polled, ProducerConfig, ProducerRecord, TcpTransport, TopicPartition, Transport,
 };
 use tokio::sync::Mutex;
 
@@ -88,12 +89,20 @@ impl Cluster {
         .await
     }
 
+    /// The way to the cluster.
+    pub(crate) async fn transport(&self, config: &ClientConfig) -> Arc<dyn Transport> {
+        match self.how {
+            How::InProcess => self.broker.lock().await.as_ref().unwrap().transport(),
+            How::Tcp | How::Foreign => {
+                let address = self.address.lock().unwrap().clone();
+                Arc::new(TcpTransport::new(&address, config).unwrap())
+            }
+        }
+    }
+
     pub(crate) async fn client_with(&self, config: ClientConfig) -> Client {
         match self.how {
-            How::InProcess => {
-                let broker = self.broker.lock().await;
-                Client::with_transport(broker.as_ref().unwrap().transport(), config)
-            }
+            How::InProcess => Client::with_transport(self.transport(&config).await, config),
             How::Tcp | How::Foreign => {
                 let address = self.address.lock().unwrap().clone();
                 Client::connect(&address, config).await.unwrap()

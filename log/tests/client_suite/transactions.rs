@@ -8,6 +8,7 @@ use thalweg_log::client::{
     Client, ClientError, ConsumerConfig, IsolationLevel, NewTopic, OffsetAndMetadata, Producer,
     ProducerConfig, ProducerRecord, RecordRef, TopicPartition,
 };
+use thalweg_log::wire::ErrorCode;
 
 use super::support::{Cluster, LONG, alone, fill, quick_group, read, text, tp};
 
@@ -520,4 +521,49 @@ async fn copy_until_crash(
             },
         }
     }
+}
+
+pub(crate) async fn a_batch_of_a_transaction_is_split(cluster: &Cluster) {
+    let client = cluster.client().await;
+    let small = NewTopic::new("t")
+        .partitions(1)
+        .config("max.message.bytes", "600");
+    client.admin().create_topic(small).await.unwrap();
+    for (round, config) in [(0, transactional("two")), (1, version1("one"))] {
+        let producer = ready(
+            &client,
+            ProducerConfig {
+                linger_ms: LONG,
+                ..config
+            },
+        )
+        .await;
+        for commit in [true, false, true] {
+            producer.begin_transaction().unwrap();
+            for n in 0..60 {
+                put(&producer, "t", 0, &format!("{round}{commit}{n:040}")).await;
+            }
+            if commit {
+                producer.commit_transaction().await.unwrap();
+            } else {
+                producer.flush().await.unwrap();
+                producer.abort_transaction().await.unwrap();
+            }
+        }
+        // A record that is too large alone makes the transaction abort; the next one goes on.
+        producer.begin_transaction().unwrap();
+        put(&producer, "t", 0, "lost").await;
+        put(&producer, "t", 0, &"x".repeat(900)).await;
+        let error = producer.commit_transaction().await.unwrap_err();
+        assert!(error.is_abortable(), "{error}");
+        assert_eq!(error.code(), Some(ErrorCode::MessageTooLarge));
+        producer.abort_transaction().await.unwrap();
+        producer.close().await.unwrap();
+    }
+    let expected = |round| {
+        let once: Vec<String> = (0..60).map(|n| format!("{round}true{n:040}")).collect();
+        [once.clone(), once].concat()
+    };
+    let got = committed(&client, "t", 1).await;
+    assert_eq!(got[0], [expected(0), expected(1)].concat());
 }
