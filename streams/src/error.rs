@@ -75,6 +75,19 @@ pub enum StreamsError {
         /// What the client said.
         cause: Cause,
     },
+    /// Nothing has been committed for `task.timeout.ms`: each time, the transaction had to be
+    /// aborted and the work done again.
+    #[error(
+        "nothing was committed for {} ms, in {attempts} attempts; `task.timeout.ms` is how long that may go on. The last reason: {cause}", lasted.as_millis()
+    )]
+    Stalled {
+        /// How often the worker went back to its last commit.
+        attempts: u32,
+        /// Since the first time.
+        lasted: std::time::Duration,
+        /// Why it did the last time.
+        cause: Box<StreamsError>,
+    },
     /// A task failed, and its job with it.
     #[error("task {task} failed: {cause}")]
     Task {

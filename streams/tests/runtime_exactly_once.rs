@@ -14,7 +14,10 @@ use thalweg_log::client::{
     AutoOffsetReset, Call, Client, ClientConfig, ClientError, ConsumerConfig, IsolationLevel,
     NewTopic, OffsetSpec, ProducerConfig, ProducerRecord, Reply, TopicPartition, Transport,
 };
-use thalweg_log::wire::Request;
+use thalweg_log::wire::messages::{
+    TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use thalweg_log::wire::{ErrorCode, Request, Response};
 use thalweg_streams::runtime::{CommitObserver, CommitStep, JobState, Streams, StreamsConfig};
 use thalweg_streams::topology::Topology;
 use thalweg_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, StreamsError};
@@ -335,6 +338,83 @@ async fn a_worker_that_is_fenced_goes_back_to_its_last_commit() {
         assert_exact(&streams, &client, sent, &format!("round {round}")).await;
     }
     assert_eq!(streams.state(), JobState::Running);
+    streams.close().await.unwrap();
+    broker.shutdown().await;
+}
+
+/// Refuses the offsets of every transaction, so that each is aborted.
+struct Refusing(Arc<dyn Transport>);
+
+impl Transport for Refusing {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, ClientError>> {
+        let Request::TxnOffsetCommit(request) = &call.request else {
+            return self.0.call(call);
+        };
+        let partition = |partition_index| TxnOffsetCommitResponsePartition {
+            partition_index,
+            error_code: ErrorCode::TransactionAbortable.code(),
+            ..TxnOffsetCommitResponsePartition::default()
+        };
+        let topics = request
+            .topics
+            .iter()
+            .map(|topic| TxnOffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|p| partition(p.partition_index))
+                    .collect(),
+                ..TxnOffsetCommitResponseTopic::default()
+            })
+            .collect();
+        let response = Response::TxnOffsetCommit(TxnOffsetCommitResponse {
+            topics,
+            ..TxnOffsetCommitResponse::default()
+        });
+        let version = 5;
+        async move { Ok(Reply { response, version }) }.boxed()
+    }
+
+    fn describe(&self) -> String {
+        "one that refuses".to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_never_commits_fails_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker(dir.path()).await;
+    let good = client(&broker);
+    send(&good, 0, 50).await;
+    for (timeout, least) in [(Duration::ZERO, 1), (Duration::from_millis(300), 2)] {
+        let refusing = Arc::new(Refusing(broker.transport()));
+        let client = Client::with_transport(refusing, ClientConfig::default());
+        let config = StreamsConfig {
+            task_timeout: timeout,
+            ..config(dir.path())
+        };
+        let streams = Streams::start(config, counting(), client).await.unwrap();
+        let ended = tokio::time::timeout(FOR_EVER / 2, streams.wait_ended()).await;
+        ended.expect("the job fails").unwrap_err();
+        assert_eq!(streams.state(), JobState::Error);
+        let failure = streams.failure().unwrap();
+        let StreamsError::Stalled {
+            attempts, lasted, ..
+        } = *failure
+        else {
+            panic!("{failure}")
+        };
+        assert!(attempts >= least && lasted >= timeout, "{failure}");
+        let text = failure.to_string();
+        assert!(text.contains("task.timeout.ms"), "{text}");
+        assert!(text.contains("TransactionAbortable"), "{text}");
+    }
+    // Nothing was lost or doubled by it.
+    let streams = Streams::start(config(dir.path()), counting(), good.clone())
+        .await
+        .unwrap();
+    assert_exact(&streams, &good, 50, "after all").await;
     streams.close().await.unwrap();
     broker.shutdown().await;
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg_log::broker::{Broker, BrokerConfig};
 use thalweg_log::client::{
-    Client, ClientConfig, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig, ProducerRecord,
-    TopicPartition,
+    Client, ClientConfig, ConsumerConfig, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig,
+    ProducerRecord, TopicPartition,
 };
 use thalweg_streams::runtime::{
     CommitObserver, CommitStep, JobState, ProcessingGuarantee, StreamThreads, Streams,
@@ -464,6 +464,78 @@ async fn lost_and_damaged_state_comes_back_from_the_changelog() {
     caught_up(&streams).await;
     assert_eq!(counts(&streams), [11; 7]);
     streams.close().await.unwrap();
+    cluster.broker.shutdown().await;
+}
+
+/// Everything in the partitions of a topic.
+async fn contents(client: &Client, topic: &str, partitions: i32) -> Vec<(i32, Bytes, Bytes)> {
+    let mut consumer = client.consumer(ConsumerConfig::default()).unwrap();
+    let places: Vec<_> = (0..partitions)
+        .map(|p| TopicPartition::new(topic, p))
+        .collect();
+    let ends = consumer.end_offsets(&places).await.unwrap();
+    consumer.assign(places.clone()).unwrap();
+    consumer.seek_to_beginning(&places).unwrap();
+    let mut all = Vec::new();
+    for place in &places {
+        while consumer.position(place).await.unwrap() < ends[place] {
+            for records in consumer.poll_records(SESSION).await.unwrap() {
+                let partition = records.topic_partition.partition;
+                for record in records {
+                    let record = record.unwrap();
+                    all.push((partition, record.key.unwrap(), record.value.unwrap()));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_ahead_of_a_truncated_changelog_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path()).await;
+    cluster.topic("in", 2).await;
+    cluster.topic("out", 1).await;
+    cluster.send("in", words(70, 0)).await;
+    let streams = start(dir.path(), "one", &cluster).await;
+    caught_up(&streams).await;
+    streams.close().await.unwrap();
+    let changelog = "words-counts-changelog";
+    let held = contents(&cluster.client, changelog, 2).await;
+    cluster.broker.shutdown().await;
+
+    // The log is lost, as it may be when a leader takes over that was not in sync.
+    for partition in 0..2 {
+        let folder = dir.path().join(format!("log/{changelog}-{partition}"));
+        for file in std::fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap();
+            if file.file_name() != "partition.metadata" {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+    // By the time the job comes back it has grown past where the stores stand.
+    let cluster = Cluster::start(dir.path()).await;
+    let producer = cluster.client.producer(ProducerConfig::default()).unwrap();
+    for _ in 0..20 {
+        for (partition, key, value) in &held {
+            let mut value = value.to_vec();
+            *value.last_mut().unwrap() = 90;
+            let record = ProducerRecord::new(changelog)
+                .partition(*partition)
+                .key(key.clone())
+                .value(value);
+            drop(producer.send(record).await.unwrap());
+        }
+    }
+    producer.close().await.unwrap();
+    for _ in 0..2 {
+        let streams = start(dir.path(), "one", &cluster).await;
+        caught_up(&streams).await;
+        assert_eq!(counts(&streams), [90; 7]);
+        streams.close().await.unwrap();
+    }
     cluster.broker.shutdown().await;
 }
 

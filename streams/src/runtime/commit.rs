@@ -26,6 +26,7 @@ use super::worker::Worker;
 use crate::StreamsError;
 use crate::task::{Progress, TaskId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 use thalweg_log::client::{
     Admin, Delivery, OffsetAndMetadata, ProducerRecord, RecordRef, TopicPartition,
@@ -102,8 +103,11 @@ impl Worker {
         let ends = self.send_changelogs(&ids).await?;
         self.outlet.acknowledged().await?;
         let mut positions: BTreeMap<TaskId, Vec<(StoreId, StorePosition)>> = BTreeMap::new();
-        for (id, store, mut position, delivery) in ends {
-            position.offset = self.outlet.delivered(delivery).await? + 1;
+        for (id, store, changelog, delivery) in ends {
+            let offset = self.outlet.delivered(delivery).await? + 1;
+            // Only now: a leader that has changed meanwhile is known by its answer.
+            let mut position = self.store_position(&changelog, id.partition).await?;
+            position.offset = offset;
             positions.entry(id).or_default().push((store, position));
         }
         self.observe(CommitStep::Sent)?;
@@ -137,6 +141,7 @@ impl Worker {
             self.count(*id);
         }
         self.job.committed(committed);
+        self.setbacks.forget();
         self.purge_if_due();
         Ok(Committed::Yes)
     }
@@ -195,7 +200,8 @@ impl Worker {
     }
 
     /// Sends the dirty entries of the tasks to the changelogs. Returns, for each changelog
-    /// that got any, the delivery of the last of them: it tells the store's position.
+    /// that got any, its topic and the delivery of the last of them: they tell the store's
+    /// position.
     ///
     /// A changelog that is a topic of its own name, such as a view's, is an output too; outside
     /// of a transaction it goes ahead of the others. These go together, those further down
@@ -203,7 +209,7 @@ impl Worker {
     async fn send_changelogs(
         &mut self,
         ids: &[TaskId],
-    ) -> Result<Vec<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
+    ) -> Result<Vec<(TaskId, StoreId, Arc<str>, Delivery)>, StreamsError> {
         let mut ends = Vec::new();
         for internal in [false, true] {
             let before = ends.len();
@@ -233,7 +239,7 @@ impl Worker {
         &mut self,
         id: TaskId,
         store: StoreId,
-    ) -> Result<Option<(TaskId, StoreId, StorePosition, Delivery)>, StreamsError> {
+    ) -> Result<Option<(TaskId, StoreId, Arc<str>, Delivery)>, StreamsError> {
         let now = self.now();
         let changelogs = &self.job.plan.sub_topology(id.sub_topology)?.changelogs;
         let changelog = changelogs.get(store.0).cloned().flatten();
@@ -267,8 +273,7 @@ impl Worker {
             ..ProducerRecord::new(changelog.topic.clone())
         };
         let delivery = self.outlet.send(last).await?;
-        let position = self.store_position(&changelog.topic, id.partition).await?;
-        Ok(Some((id, store, position, delivery)))
+        Ok(Some((id, store, changelog.topic, delivery)))
     }
 
     /// A position in a changelog, but for the offset.
@@ -308,7 +313,9 @@ impl Worker {
             if let Some(offset) = read.get(&partition) {
                 let position = StorePosition {
                     topic_id: self.job.topic_id(&changelog.topic),
-                    leader_epoch: -1,
+                    // That of the last record fetched: it may lie further on, which makes the
+                    // comparison at a restore no less sure.
+                    leader_epoch: self.read_epochs.get(&partition).copied().unwrap_or(-1),
                     offset: *offset,
                     wall_time: self.now(),
                 };

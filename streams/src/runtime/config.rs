@@ -67,6 +67,10 @@ pub struct StreamsConfig {
     pub replication_factor: i16,
     /// `session.timeout.ms` of the group's members.
     pub session_timeout: Duration,
+    /// `task.timeout.ms`: for how long a thread whose transactions are aborted again and again
+    /// goes back to its last commit and tries again, with growing pauses, before its job
+    /// fails with [`StreamsError::Stalled`]. 0 fails at once.
+    pub task_timeout: Duration,
     /// `repartition.purge.interval.ms`: how often records that have been processed are
     /// deleted from repartition topics.
     pub repartition_purge_interval: Duration,
@@ -97,6 +101,7 @@ impl StreamsConfig {
             buffered_bytes_per_partition: 8 << 20,
             replication_factor: -1,
             session_timeout: Duration::from_secs(10),
+            task_timeout: Duration::from_secs(300),
             repartition_purge_interval: Duration::from_secs(30),
             compression: Compression::None,
             threads: None,
@@ -132,6 +137,7 @@ impl StreamsConfig {
             }
             "replication.factor" => self.replication_factor = number(key, value)?,
             "session.timeout.ms" => self.session_timeout = millis(key, value)?,
+            "task.timeout.ms" => self.task_timeout = millis(key, value)?,
             "repartition.purge.interval.ms" => {
                 self.repartition_purge_interval = millis(key, value)?;
             }
@@ -193,7 +199,7 @@ impl StreamsConfig {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "application.id",
     "num.stream.threads",
     "state.dir",
@@ -203,6 +209,7 @@ const KEYS: [&str; 13] = [
     "buffered.bytes.per.partition",
     "replication.factor",
     "session.timeout.ms",
+    "task.timeout.ms",
     "repartition.purge.interval.ms",
     "compression.type",
     "processing.guarantee",

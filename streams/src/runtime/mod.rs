@@ -28,6 +28,7 @@ mod job;
 mod outlet;
 mod query;
 mod restore;
+mod setbacks;
 mod state_dir;
 mod streams;
 mod threads;

@@ -2,8 +2,9 @@
 //!
 //! A store on disk replays only the tail of its changelog past its position. It is
 //! rebuilt from the beginning only when its position tells nothing: another topic of
-//! that name, an offset outside the log, or a position so old that tombstones behind it
-//! may have been compacted away.
+//! that name, an offset outside the log, a log that was truncated below it and has grown
+//! again (its leader epoch ends before the offset), or a position so old that tombstones
+//! behind it may have been compacted away.
 
 use super::commit::of_task;
 use super::job::Job;
@@ -13,7 +14,9 @@ use crate::task::{Task, TaskId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use thalweg_log::client::{IsolationLevel, OffsetSpec, Polled, TopicPartition};
+use thalweg_log::client::{
+    ClientError, EpochEndOffset, IsolationLevel, OffsetSpec, Polled, TopicPartition,
+};
 use thalweg_state::{StoreId, StorePosition};
 
 /// Kafka's default of `delete.retention.ms`: how long a compacted topic keeps tombstones.
@@ -53,6 +56,7 @@ impl Worker {
                 let limit = committed.get(&partition).filter(|_| !changelog.written);
                 let mut position = self.store_position(&changelog.topic, id.partition).await?;
                 position.offset = -1;
+                position.leader_epoch = -1;
                 let store = StoreId(index);
                 let stored = task
                     .state()
@@ -60,6 +64,7 @@ impl Worker {
                     .map_err(|e| of_task(*id, e.into()))?;
                 if let Some(stored) = stored.filter(|s| s.topic_id == position.topic_id) {
                     position.offset = stored.offset;
+                    position.leader_epoch = stored.leader_epoch;
                     position.wall_time = stored.wall_time;
                 }
                 let restoring = Restoring {
@@ -106,6 +111,7 @@ impl Worker {
         let starts = starts.await?;
         let ends = self.offsets(work.keys(), OffsetSpec::Latest, isolation);
         let ends = ends.await?;
+        let truncated = self.truncated(work).await?;
         let now = self.now();
         for (partition, restoring) in work {
             let start = starts.get(partition).copied().unwrap_or(0);
@@ -118,10 +124,11 @@ impl Worker {
             let outside = position.offset < start || position.offset > restoring.end;
             let old = position.offset < restoring.end
                 && now.saturating_sub(position.wall_time) > TOMBSTONE_RETENTION;
-            if fresh || outside || old {
+            let truncated = truncated.contains(partition);
+            if fresh || outside || old || truncated {
                 if !fresh {
                     tracing::warn!(
-                        %partition, offset = position.offset, start, end = restoring.end,
+                        %partition, offset = position.offset, start, end = restoring.end, truncated,
                         "a store is rebuilt from its changelog"
                     );
                 }
@@ -129,9 +136,42 @@ impl Worker {
                     task.state_mut().wipe(restoring.store)?;
                 }
                 position.offset = start;
+                position.leader_epoch = -1;
             }
         }
         Ok(())
+    }
+
+    /// The changelogs that were truncated below their stores' positions: the epoch of what
+    /// the store holds ends before the position, or is not in the log at all.
+    async fn truncated(
+        &self,
+        work: &BTreeMap<TopicPartition, Restoring>,
+    ) -> Result<BTreeSet<TopicPartition>, StreamsError> {
+        let epochs: BTreeMap<_, _> = work
+            .iter()
+            .map(|(partition, restoring)| (partition, &restoring.position))
+            .filter(|(_, position)| position.offset > 0 && position.leader_epoch >= 0)
+            .map(|(partition, position)| (partition.clone(), position.leader_epoch))
+            .collect();
+        if epochs.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let ends = match self.restorer.offsets_for_leader_epoch(epochs).await {
+            Ok(ends) => ends,
+            // A broker that cannot tell: then only the offsets count.
+            Err(ClientError::Unsupported { .. }) => BTreeMap::new(),
+            Err(error) => return Err(StreamsError::log("looking up leader epochs", error)),
+        };
+        let beyond = |partition: &TopicPartition, end: Option<EpochEndOffset>| {
+            let position = work.get(partition).map_or(0, |r| r.position.offset);
+            end.is_none_or(|end| end.end_offset < position)
+        };
+        Ok(ends
+            .into_iter()
+            .filter(|(partition, end)| beyond(partition, *end))
+            .map(|(partition, _)| partition)
+            .collect())
     }
 
     async fn replay(
@@ -173,6 +213,9 @@ impl Worker {
                     continue;
                 };
                 let next = records.next_offset;
+                if let Some(epoch) = records.leader_epoch {
+                    restoring.position.leader_epoch = epoch;
+                }
                 for record in records {
                     let record =
                         record.map_err(|e| StreamsError::log(format!("reading {partition}"), e))?;

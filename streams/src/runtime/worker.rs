@@ -8,6 +8,7 @@ use super::assignor::TaskAssignor;
 use super::commit::{Committed, of_task, purge};
 use super::job::{Counts, Job};
 use super::outlet::Outlet;
+use super::setbacks::{Next, Setbacks};
 use crate::StreamsError;
 use crate::task::{InputBlock, InputRecord, Output, Progress, Task, TaskId, TaskOptions};
 use crate::topology::OffsetReset;
@@ -43,6 +44,10 @@ pub(crate) struct Worker {
     busy: bool,
     /// What the tasks counted, as told to the job already.
     counted: BTreeMap<TaskId, Counts>,
+    /// How often it has gone back since it last committed.
+    pub(crate) setbacks: Setbacks,
+    /// The leader epochs of what was read last.
+    pub(crate) read_epochs: BTreeMap<TopicPartition, i32>,
 }
 
 impl Worker {
@@ -67,6 +72,8 @@ impl Worker {
             paused: BTreeSet::new(),
             busy: false,
             counted: BTreeMap::new(),
+            setbacks: Setbacks::default(),
+            read_epochs: BTreeMap::new(),
         }
     }
 
@@ -86,7 +93,7 @@ impl Worker {
                 // A restore that a close has cut short is no failure.
                 Err(StreamsError::NotRunning { .. }) if self.job.is_stopping() => {}
                 Err(error @ StreamsError::Transaction { .. }) => {
-                    turned = self.roll_back(&error).await;
+                    turned = self.roll_back(error).await;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -146,12 +153,28 @@ impl Worker {
 
     /// The open transaction was not committed: what was done since the last commit is
     /// forgotten, by the log as by the tasks, and done again. Nodes are built anew, and
-    /// stores get what was committed after all, if the answer was lost.
-    async fn roll_back(&mut self, error: &StreamsError) -> Result<(), StreamsError> {
-        tracing::warn!(job = %self.job.config.application_id, %error, "going back to the last commit");
+    /// stores get what was committed after all, if the answer was lost. When that has gone on
+    /// for too long, the job fails with the reason.
+    async fn roll_back(&mut self, error: StreamsError) -> Result<(), StreamsError> {
+        let config = &self.job.config;
+        let pause = match self.setbacks.another(config.task_timeout, Instant::now()) {
+            Next::Again(pause) => pause,
+            Next::Over(attempts, lasted) => {
+                return Err(StreamsError::Stalled {
+                    attempts,
+                    lasted,
+                    cause: Box::new(error),
+                });
+            }
+        };
+        let job = &config.application_id;
+        tracing::warn!(%job, %error, ?pause, "going back to the last commit");
         self.job.worker_is_running(self.index, false);
         self.drop_all_tasks();
-        tokio::time::sleep(CLOCK_WAIT).await;
+        let mut status = self.job.watch();
+        let ended = status.wait_for(|state| state.has_ended());
+        // Who closes the job does not wait for it.
+        let _ = tokio::time::timeout(pause, ended).await;
         self.outlet.renew().await?;
         if self.job.is_stopping() {
             return Ok(());
@@ -203,6 +226,9 @@ impl Worker {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
+            if let Some(epoch) = records.leader_epoch {
+                self.read_epochs.insert(partition.clone(), epoch);
+            }
             // Who reads committed records gets nothing behind an open transaction.
             let end = match self.job.config.exactly_once() {
                 true => records.last_stable_offset,
