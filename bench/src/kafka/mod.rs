@@ -2,6 +2,7 @@
 //! with its ratio to Kafka's.
 
 mod figures;
+mod fill;
 mod process;
 mod work;
 
@@ -155,32 +156,38 @@ async fn measure(
     work::java_produce(class_path, address, "warm", &warm)?;
 
     for (n, load) in loads.iter().enumerate() {
-        for client in ["Java", "librdkafka"] {
-            let topic = format!("load-{n}-{client}");
-            work::create(address, &topic, load.partitions).await?;
-            for doing in ["produce", "consume"] {
-                let client_before = of_process("self", Children::With);
-                let (broker_before, began) = (broker.cpu(), Instant::now());
-                let rate = match (client, doing) {
-                    ("Java", "produce") => work::java_produce(class_path, address, &topic, load)?,
-                    ("Java", _) => work::java_consume(class_path, address, &topic, load)?,
-                    (_, "produce") => work::produce(address, &topic, load)?,
-                    _ => work::consume(address, &topic, load)?,
-                };
-                let used = of_process("self", Children::With) - client_before;
-                let run = Run {
-                    rate: rate * load.size as f64 / 1e6,
-                    broker: (broker.cpu() - broker_before).max(0.01) / (load.bytes() / 1e9),
-                    client: used / began.elapsed().as_secs_f64(),
-                };
-                let name = format!("{client} {doing}, {}", load.name());
-                eprintln!(
-                    "  {name}: {:.0} MB/s, broker {:.2} CPU-s/GB, client {:.2} cores",
-                    run.rate, run.broker, run.client
-                );
-                figures.add_load(peer, &name, run);
-            }
+        let producers = ["Java", "librdkafka"].map(|client| (client, format!("{client}-{n}")));
+        for (client, topic) in &producers {
+            work::create(address, topic, load.partitions).await?;
+            let name = format!("{client} produce, {}", load.name());
+            let run = timed(&broker, &name, load, || match *client {
+                "Java" => work::java_produce(class_path, address, topic, load),
+                _ => work::produce(address, topic, load),
+            })?;
+            figures.add_load(peer, &name, run);
         }
+        work::delete(
+            address,
+            &producers.each_ref().map(|(_, topic)| topic.as_str()),
+        )
+        .await?;
+        // Who reads does not see with what acks it was written.
+        if load.acks != "all" {
+            continue;
+        }
+        let topic = format!("filled-{n}");
+        work::create(address, &topic, load.partitions).await?;
+        let records = fill::fill(address, &topic, load).await?;
+        let load = Load { records, ..*load };
+        for client in ["Java", "librdkafka"] {
+            let name = format!("{client} consume, {}", load.data());
+            let run = timed(&broker, &name, &load, || match client {
+                "Java" => work::java_consume(class_path, address, &topic, &load),
+                _ => work::consume(address, &topic, &load),
+            })?;
+            figures.add_load(peer, &name, run);
+        }
+        work::delete(address, &[&topic]).await?;
     }
     let small = Load {
         records: if options.quick { 20_000 } else { 40_000 },
@@ -221,6 +228,28 @@ async fn measure(
     Ok(())
 }
 
+/// Runs a load and sees what it took of the broker and of its client, which is this process or a child of it.
+fn timed(
+    broker: &Process,
+    name: &str,
+    load: &Load,
+    work: impl FnOnce() -> Result<f64>,
+) -> Result<Run> {
+    let client = of_process("self", Children::With);
+    let (cpu, began) = (broker.cpu(), Instant::now());
+    let rate = work()?;
+    let run = Run {
+        rate: rate * load.size as f64 / 1e6,
+        broker: (broker.cpu() - cpu).max(0.01) / (load.bytes() / 1e9),
+        client: (of_process("self", Children::With) - client) / began.elapsed().as_secs_f64(),
+    };
+    eprintln!(
+        "  {name}: {:.0} MB/s, broker {:.2} CPU-s/GB, client {:.2} cores",
+        run.rate, run.broker, run.client
+    );
+    Ok(run)
+}
+
 /// Our client and broker in this process; beside it stands what Kafka does with librdkafka.
 async fn in_process(options: &Options, loads: &[Load], figures: &mut Figures) -> Result<()> {
     let Some(load) = loads.iter().find(|l| l.acks == "all" && l.codec == "none") else {
@@ -250,7 +279,10 @@ async fn in_process(options: &Options, loads: &[Load], figures: &mut Figures) ->
             Better::More,
             load.bytes() / 1e6 / took.wall,
         );
-        let peer = format!("librdkafka {doing}, {}", load.name());
+        let peer = match doing {
+            "produce" => format!("librdkafka {doing}, {}", load.name()),
+            _ => format!("librdkafka {doing}, {}", load.data()),
+        };
         let value = figures.rate(&peer, Peer::Kafka);
         figures.add(Peer::Kafka, &name, "MB/s", Better::More, value);
     }

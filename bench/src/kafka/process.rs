@@ -146,7 +146,8 @@ fn kafka(folder: &Path, port: u16, class_path: &str) -> Result<Command> {
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
+             log.segment.delete.delay.ms=100\n",
             data.display()
         ),
     )?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -29,19 +30,45 @@ pub struct Load {
 }
 
 impl Load {
+    /// What a producer does.
     pub fn name(&self) -> String {
+        format!("acks={}, {}", self.acks, self.data())
+    }
+
+    /// What a consumer reads.
+    pub fn data(&self) -> String {
+        let several = if self.partitions == 1 { "" } else { "s" };
         format!(
-            "{} B, acks={}, {} partition{}, {}",
-            self.size,
-            self.acks,
-            self.partitions,
-            if self.partitions == 1 { "" } else { "s" },
-            self.codec
+            "{} B, {} partition{several}, {}",
+            self.size, self.partitions, self.codec
         )
     }
 
     pub fn bytes(&self) -> f64 {
         self.records as f64 * self.size as f64
+    }
+}
+
+/// Payloads of a load: letters, a different piece of a long text for each record, so that a codec finds no
+/// record twice.
+pub struct Payloads {
+    text: Bytes,
+    size: usize,
+}
+
+impl Payloads {
+    const TEXT: usize = 1 << 20;
+
+    /// Payloads of so many bytes.
+    pub fn new(size: usize) -> Self {
+        let text = payload(Self::TEXT + size);
+        Self { text, size }
+    }
+
+    /// The payload of a record.
+    pub fn get(&self, n: u64) -> &[u8] {
+        let at = (n * 7919 % Self::TEXT as u64) as usize;
+        &self.text[at..at + self.size]
     }
 }
 
@@ -55,6 +82,20 @@ pub async fn create(address: &str, topic: &str, partitions: i32) -> Result<()> {
     for result in admin.create_topics([&new], &options).await? {
         result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
     }
+    Ok(())
+}
+
+/// Deletes topics, so that memory holds one load's records at a time.
+pub async fn delete(address: &str, topics: &[&str]) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .create()?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin.delete_topics(topics, &options).await? {
+        result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    // Both brokers remove the files a little later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(())
 }
 
@@ -140,13 +181,14 @@ fn producer(address: &str, load: &Load, more: &[(&str, &str)]) -> Result<BasePro
 /// librdkafka: records a second, sent and acknowledged.
 pub fn produce(address: &str, topic: &str, load: &Load) -> Result<f64> {
     let producer = producer(address, load, &[])?;
-    let value = payload(load.size);
+    let payloads = Payloads::new(load.size);
     let watch = Instant::now();
     for n in 0..load.records {
         let partition = (n / 100 % load.partitions as u64) as i32;
         loop {
-            let record: BaseRecord<'_, (), [u8]> =
-                BaseRecord::to(topic).partition(partition).payload(&value);
+            let record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic)
+                .partition(partition)
+                .payload(payloads.get(n));
             match producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
