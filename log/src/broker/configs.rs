@@ -3,14 +3,14 @@
 //! Invariant: a resource is changed as a whole or not at all, and what is stored resolves: it was
 //! checked together with all that the resource has set already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::core::Core;
 use super::topics::{Refused, check_name};
 use crate::config::{Layer, broker_key, check_dynamic, group_settings, topic_config};
 use crate::controller::{Command, ConfigChange, ConfigScope};
 use crate::storage::{ConfigType, LogConfig};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Str};
 
 /// The longest value that Kafka stores.
 const MAX_VALUE: usize = 32_767;
@@ -78,17 +78,27 @@ pub(crate) fn check_changes(changes: &[Change]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Resources that a request names more than once.
-pub(crate) fn repeated<'a>(
-    resources: impl Iterator<Item = (i8, &'a str)>,
-) -> BTreeSet<(i8, &'a str)> {
-    let mut seen = BTreeSet::new();
-    resources.filter(|r| !seen.insert(*r)).collect()
-}
+/// A resource: its type, and its name.
+pub(crate) type Resource = (i8, Str);
 
-/// What is answered for a resource that a request names more than once.
-pub(crate) fn named_twice() -> Refused {
-    bad("Each resource must appear at most once.")
+/// What a request asks for, resource by resource. Those that it names more than once are refused, each time.
+pub(crate) fn each_once<T>(
+    asked: Vec<T>,
+    resource: impl Fn(&T) -> Resource,
+) -> Vec<(Resource, Result<T, Refused>)> {
+    let mut times: HashMap<Resource, usize> = HashMap::new();
+    for asked in &asked {
+        *times.entry(resource(asked)).or_default() += 1;
+    }
+    let once = |asked: T| {
+        let resource = resource(&asked);
+        let asked = match times.get(&resource) {
+            Some(1) => Ok(asked),
+            _ => Err(bad("Each resource must appear at most once.")),
+        };
+        (resource, asked)
+    };
+    asked.into_iter().map(once).collect()
 }
 
 /// The scope of a resource type, of what can be stored.
@@ -323,9 +333,9 @@ mod tests {
             check_changes(&null).unwrap_err().1,
             "Null value not supported for : a"
         );
-        assert_eq!(
-            repeated([(2, "t"), (4, "t"), (2, "t")].into_iter()),
-            BTreeSet::from([(2, "t")])
-        );
+        let asked = vec![(2, "t", 1), (4, "t", 2), (2, "t", 3)];
+        let answers = each_once(asked, |(kind, name, _)| (*kind, Str::from(*name)));
+        let good: Vec<_> = answers.iter().map(|(r, a)| (r.0, a.is_ok())).collect();
+        assert_eq!(good, [(2, false), (4, true), (2, false)]);
     }
 }

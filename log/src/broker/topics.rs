@@ -8,7 +8,7 @@ use super::core::{Core, ProposeError};
 use super::replicas::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::config::topic_config;
 use crate::controller::{Command, MetadataImage};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Str};
 
 /// The longest topic name.
 const MAX_NAME: usize = 249;
@@ -18,6 +18,14 @@ const MAX_PARTITIONS: i32 = 10_000;
 
 /// What a client is told: a code and a text.
 pub(crate) type Refused = (ErrorCode, String);
+
+/// What a client is told of what it asked for: a code, and a text where it is refused.
+pub(crate) fn told<T>(result: Result<T, Refused>) -> (i16, Option<Str>) {
+    match result {
+        Ok(_) => (ErrorCode::None.code(), None),
+        Err((code, message)) => (code.code(), Some(Str::from(message))),
+    }
+}
 
 /// A topic to create.
 #[derive(Debug, Clone, Default)]

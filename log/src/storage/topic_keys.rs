@@ -126,8 +126,8 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::BetweenOrDefault(1, 9),
         number,
         compression_gzip_level,
-        true,
-        "How hard gzip tries where compression.type is gzip; -1 leaves it to the codec."
+        false,
+        "How hard gzip tries where batches are compressed anew by it; -1 leaves it to the codec."
     ),
     key!(
         "compression.lz4.level",
@@ -137,7 +137,7 @@ pub(super) static KEYS: &[ConfigKey] = &[
         number,
         compression_lz4_level,
         true,
-        "How hard lz4 tries where compression.type is lz4."
+        "How hard lz4 tries where batches are compressed anew by it. There is one level of lz4 here, the fast one."
     ),
     ConfigKey {
         name: "compression.type",
@@ -161,8 +161,8 @@ pub(super) static KEYS: &[ConfigKey] = &[
         Valid::Between(-131_072, 22),
         number,
         compression_zstd_level,
-        true,
-        "How hard zstd tries where compression.type is zstd."
+        false,
+        "How hard zstd tries where batches are compressed anew by it."
     ),
     key!(
         "delete.retention.ms",

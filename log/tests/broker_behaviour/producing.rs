@@ -276,3 +276,57 @@ async fn sequences_are_kept_through_the_handler() {
     assert_eq!(code(old.error_code), expected, "it is the sixth back");
     assert_eq!(bench.produce("t", -1, batch(2, 0)).await.base_offset, 6);
 }
+
+/// `compression.*.level` holds for what the broker compresses anew.
+#[tokio::test]
+async fn codecs_try_as_hard_as_the_topic_says() {
+    let bench = Bench::start(&[]).await;
+    // Words that repeat at a distance, so that trying harder pays.
+    let mut seed = 1u32;
+    let words: Vec<String> = (0..20_000)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 21).to_string()
+        })
+        .collect();
+    let plain = batch(&[&words.join(" ")]);
+    for (codec, easy, hard) in [("gzip", "1", "9"), ("zstd", "-1000", "19")] {
+        let mut sizes = Vec::new();
+        for level in [easy, hard] {
+            let name = format!("{codec}.{level}");
+            let key = format!("compression.{codec}.level");
+            let configs = [("compression.type", codec), (key.as_str(), level)];
+            bench.create(&name, 1, &configs).await;
+            let answer = bench.produce(&name, -1, plain.clone()).await;
+            assert_eq!(answer.error_code, 0);
+            let read = bench.fetch(&name, 0, 1, 0).await;
+            sizes.push(read.records.unwrap().len());
+        }
+        assert!(sizes[1] * 20 < sizes[0] * 19, "{codec}: {sizes:?}");
+    }
+}
+
+/// Clients know zstd since version 10 of the fetch.
+#[tokio::test]
+async fn older_clients_are_not_given_what_is_stored_by_zstd() {
+    let bench = Bench::start(&[]).await;
+    bench.create("z", 1, &[("compression.type", "zstd")]).await;
+    bench.create("p", 1, &[]).await;
+    for name in ["z", "p"] {
+        bench.produce(name, -1, batch(&["a"])).await;
+    }
+    for version in 4..=12 {
+        let read = async |name: &str| {
+            let answer = bench.ask_at(fetch(name, 0, 1, 60_000), version).await;
+            answer.responses[0].partitions[0].clone()
+        };
+        let data = read("z").await;
+        if version < 10 {
+            assert_eq!(code(data.error_code), ErrorCode::UnsupportedCompressionType);
+            assert_eq!(data.records.map(|r| r.len()), Some(0));
+        } else {
+            assert_eq!(values(&data), ["a"]);
+        }
+        assert_eq!(values(&read("p").await), ["a"]);
+    }
+}

@@ -4,36 +4,28 @@ use std::sync::Arc;
 
 use crate::broker::configs::{self, Change, Operation};
 use crate::broker::core::Core;
-use crate::broker::topics::Refused;
+use crate::broker::topics::{Refused, told};
 use crate::wire::messages::{
     AlterConfigsRequest, AlterConfigsRequestResource, AlterConfigsResponse,
     AlterConfigsResponseResource,
 };
-use crate::wire::{ErrorCode, Str};
 
 pub(crate) async fn handle(core: &Arc<Core>, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let names: Vec<(i8, Str)> = request
-        .resources
-        .iter()
-        .map(|r| (r.resource_type, r.resource_name.clone()))
-        .collect();
-    let repeated = configs::repeated(names.iter().map(|(kind, name)| (*kind, name.as_str())));
-    let mut responses = Vec::with_capacity(names.len());
-    for (resource, (resource_type, resource_name)) in request.resources.into_iter().zip(&names) {
-        let result = if repeated.contains(&(*resource_type, resource_name.as_str())) {
-            Err(configs::named_twice())
-        } else {
-            replace(core, resource, request.validate_only).await
+    let asked = configs::each_once(request.resources, |resource| {
+        (resource.resource_type, resource.resource_name.clone())
+    });
+    let mut responses = Vec::with_capacity(asked.len());
+    for ((resource_type, resource_name), resource) in asked {
+        let altered = match resource {
+            Ok(resource) => replace(core, resource, request.validate_only).await,
+            Err(refused) => Err(refused),
         };
-        let (code, message) = match result {
-            Ok(()) => (ErrorCode::None, None),
-            Err((code, message)) => (code, Some(Str::from(message))),
-        };
+        let (error_code, error_message) = told(altered);
         responses.push(AlterConfigsResponseResource {
-            error_code: code.code(),
-            error_message: message,
-            resource_type: *resource_type,
-            resource_name: resource_name.clone(),
+            error_code,
+            error_message,
+            resource_type,
+            resource_name,
             ..AlterConfigsResponseResource::default()
         });
     }

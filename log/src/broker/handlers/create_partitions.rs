@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::core::{Context, Core};
 use crate::broker::quotas::Mutations;
-use crate::broker::topics::{self, Refused};
+use crate::broker::topics::{self, Refused, told};
 use crate::controller::Command;
 use crate::wire::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
@@ -43,15 +43,12 @@ pub(crate) async fn handle(
             }
             continue;
         }
-        let (code, message) = match create(core, topic, request.validate_only, &mut mutations).await
-        {
-            Ok(()) => (ErrorCode::None, None),
-            Err((code, message)) => (code, Some(message)),
-        };
+        let created = create(core, topic, request.validate_only, &mut mutations).await;
+        let (error_code, error_message) = told(created);
         results.push(CreatePartitionsTopicResult {
             name,
-            error_code: code.code(),
-            error_message: message.map(Str::from),
+            error_code,
+            error_message,
             ..CreatePartitionsTopicResult::default()
         });
     }

@@ -17,6 +17,7 @@ use crate::broker::fetch_sessions::Asked;
 use crate::broker::partition::{Partition, Waiting};
 use crate::broker::replicas::Registry;
 use crate::net::FileRange;
+use crate::record::Compression;
 use crate::storage::{AbortedTxn, FetchIsolation, LogPosition};
 use crate::wire::messages::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
@@ -29,6 +30,9 @@ const COLD_RECORDS: i64 = 100_000;
 
 /// Fewer bytes are read and written with the rest of the response: one system call instead of three.
 const FILE_RANGE_FROM: usize = 32 * 1024;
+
+/// The first version whose clients know zstd; older ones are not given what a topic stores by it.
+const ZSTD_SINCE: i16 = 10;
 
 /// Where the records of an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,7 @@ struct Wanted {
     max_bytes: i32,
     isolation: FetchIsolation,
     place: Place,
+    version: i16,
 }
 
 impl Wanted {
@@ -123,6 +128,7 @@ async fn fetch(
             FetchIsolation::HighWatermark
         },
         place,
+        version: cx.version,
     });
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     // Whole batches hardly come to exactly the most there may be: then any will do.
@@ -301,6 +307,13 @@ fn pass(registry: &Registry, wanted: &Wanted) -> Pass {
             }
             Err(code) => {
                 pass.urgent = true;
+                // Older clients do not know the error, and look for another leader.
+                let unknown = wanted.version <= 5 && code == ErrorCode::KafkaStorageError;
+                let code = if unknown {
+                    ErrorCode::NotLeaderOrFollower
+                } else {
+                    code
+                };
                 (failed(&asked.partition, code, partition.ok()), None)
             }
         };
@@ -338,6 +351,10 @@ fn read_one(
     nothing_yet: bool,
 ) -> Result<Read, ErrorCode> {
     partition.check_epoch(asked.current_leader_epoch)?;
+    let zstd = || partition.log.config().codec() == Some(Compression::Zstd);
+    if wanted.version < ZSTD_SINCE && zstd() {
+        return Err(ErrorCode::UnsupportedCompressionType);
+    }
     let max = usize::try_from(asked.partition_max_bytes)
         .unwrap_or(0)
         .min(budget);
