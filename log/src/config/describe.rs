@@ -119,7 +119,7 @@ pub fn describe_topic(
 pub fn describe_broker(settings: &Settings) -> Vec<DescribedConfig> {
     broker_settings(settings)
         .map(|config| {
-            let first = config.synonyms.first().filter(|s| s.0 == config.name);
+            let first = config.synonyms.first();
             DescribedConfig {
                 value: first.and_then(|s| s.1.clone()),
                 source: first.map_or(ConfigSource::Default, |s| s.2),
@@ -203,7 +203,8 @@ fn broker_settings(settings: &Settings) -> impl Iterator<Item = DescribedConfig>
     all.into_iter()
 }
 
-/// Every place that sets a broker key or stands in for it, nearest first, the defaults last.
+/// Every place that sets a broker key or stands in for it, nearest first, the defaults last. As in Kafka, what
+/// only stands in for the key is no source of its own: the list begins where the key itself is set.
 fn places(settings: &Settings, name: &'static str) -> Vec<Synonym> {
     let defaults = synonyms(name).filter_map(|(name, _)| {
         default_value(name).map(|value| (name, Some(value), ConfigSource::Default))
@@ -211,7 +212,9 @@ fn places(settings: &Settings, name: &'static str) -> Vec<Synonym> {
     let mut all = settings.layers.set_by(name);
     all.extend(defaults);
     debug_assert!(topic_default(name).is_some() || synonyms(name).count() == 1);
-    all
+    all.into_iter()
+        .skip_while(|place| place.0 != name)
+        .collect()
 }
 
 #[cfg(test)]
@@ -240,15 +243,12 @@ mod tests {
             .resolve()
             .unwrap();
         let static_only = find(describe_topic(&settings, None), "retention.ms");
+        assert_eq!(shown(&static_only), (Some("3600000"), vec![]));
+        assert_eq!(static_only.source, Default);
+        let hours = find(describe_broker(&settings), "log.retention.hours");
         assert_eq!(
-            shown(&static_only),
-            (
-                Some("3600000"),
-                vec![
-                    ("log.retention.hours", StaticBroker),
-                    ("log.retention.hours", Default)
-                ]
-            )
+            (hours.value.as_deref(), hours.source),
+            (Some("1"), StaticBroker)
         );
         let settings = settings
             .with_dynamic(
@@ -299,11 +299,8 @@ mod tests {
             (node.value.as_deref(), node.source, node.read_only),
             (Some("1"), StaticBroker, true)
         );
-        let inert = find(describe_topic(&settings, None), "preallocate");
+        let inert = find(describe_broker(&settings), "num.replica.fetchers");
         assert!(inert.doc.ends_with("no effect here."));
-        assert_eq!(
-            (inert.value.as_deref(), inert.source),
-            (Some("false"), Default)
-        );
+        assert_eq!((inert.value.as_deref(), inert.source), (Some("1"), Default));
     }
 }

@@ -210,6 +210,11 @@ pub(crate) async fn configs(pair: &mut Pair) {
 }
 
 pub(crate) async fn cluster(pair: &mut Pair) {
+    // Kafka does so by itself when it formats a folder with eligible leader replicas.
+    pair.all("the least ISR", |_, _| {
+        alter(BROKER, "", "min.insync.replicas", 0, Some("1"))
+    })
+    .await;
     pair.all("versions", |_, _| ApiVersionsRequest {
         client_software_name: "thalweg".into(),
         client_software_version: "1".into(),

@@ -28,7 +28,7 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
         "The most bytes that one fetch is answered with. A first batch that is larger is sent nevertheless, so that readers always get on.";
     "inter.broker.listener.name" String None, Any, ReadOnly,
         "The listener that brokers use among themselves; it must be one of listeners. A single broker has nobody to speak to.";
-    "listener.security.protocol.map" List Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, ReadOnly,
+    "listener.security.protocol.map" String Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, ReadOnly,
         "Which protocol the listener of each name speaks. Only PLAINTEXT is there yet.";
     "listeners" List None, Any, ReadOnly,
         "Where the broker accepts connections, as NAME://HOST:PORT, separated by commas; an empty host is every interface. Without any the broker is only used in its own process. Kafka's default is PLAINTEXT://:9092.";
