@@ -3,6 +3,9 @@
 //!
 //! Such a member's generation is its epoch. It is led to the target assignment each time it joins,
 //! and told to join again by its heartbeats.
+//!
+//! Unlike in Kafka, whoever is not in the group and yet claims to have partitions is told that it is
+//! not known, as in a classic group: it was thrown out, and others may have them by now.
 
 use bytes::Bytes;
 
@@ -152,7 +155,12 @@ pub(in crate::group) fn join(groups: &mut Groups, token: Token, join: Join, cx: 
             .protocols
             .first()
             .ok_or(ErrorCode::InconsistentGroupProtocol)?;
-        subscription(metadata)
+        let subscribed = subscription(metadata)?;
+        let stranger = !join.member.is_empty() && !group.members.contains_key(&join.member);
+        if stranger && !subscribed.owned_partitions.is_empty() {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        Ok(subscribed)
     });
     let subscribed = match subscribed {
         Ok(subscribed) => subscribed,

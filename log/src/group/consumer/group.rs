@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::assignor::{Assignor, Partitions};
-use super::member::{Member, Position, partitions};
+use super::member::{Held, Member, Position, partitions};
 use crate::group::coordinator::{Cx, Write};
 use crate::group::types::{
     Commit, ConsumerGroupDescription, ConsumerGroupState, ConsumerMemberDescription, Reply, Token,
@@ -155,6 +155,18 @@ impl ConsumerGroup {
     /// Who holds a partition, or has yet to give it up.
     pub(in crate::group) fn owner(&self, topic: &Uuid, partition: i32) -> Option<&Str> {
         self.owners.get(&(*topic, partition))
+    }
+
+    /// Those of the partitions that nobody has, as held since an epoch.
+    pub(in crate::group) fn unowned(&self, of: &Partitions, since: i32) -> Held {
+        let free = of.iter().map(|(topic, partitions)| {
+            let free = partitions
+                .iter()
+                .filter(|p| self.owner(topic, **p).is_none());
+            (*topic, free.map(|p| (*p, since)).collect())
+        });
+        free.filter(|(_, partitions): &(_, BTreeMap<_, _>)| !partitions.is_empty())
+            .collect()
     }
 
     /// Moves a member.

@@ -95,6 +95,16 @@ pub(in crate::group) struct Position {
 }
 
 impl Position {
+    /// What the member has: what it holds, and what it has yet to give up.
+    pub(in crate::group) fn all(&self) -> Partitions {
+        let mut all = partitions(&self.held);
+        for (topic, revoking) in &self.revoking {
+            let of = all.entry(*topic).or_default();
+            of.extend(revoking.keys().copied());
+        }
+        all
+    }
+
     /// Moves to an epoch.
     pub(in crate::group) fn at(&self, epoch: i32, state: MemberState) -> Self {
         Self {

@@ -2,8 +2,13 @@
 //! (`group.consumer.migration.policy`).
 //!
 //! Invariant: the members and what they have are the same before and after, and epochs go on from
-//! generations, as generations do from epochs. What the log had of the
-//! group is deleted in the same write in which the new form is written.
+//! generations, as generations do from epochs. What the log had of the group is deleted in the same
+//! write in which the new form is written.
+//!
+//! What a member has is not what it shall have: it keeps what it has not given up yet, so that
+//! however often a group changes its protocol, and however quickly, a partition changes hands only
+//! after it was given up. Kafka hands on the target assignment instead, by which a member that has
+//! not heard of it loses its partitions to whoever comes next.
 
 use std::collections::BTreeMap;
 
@@ -94,6 +99,7 @@ fn converted(classic: &ClassicGroup, cx: &Cx<'_>) -> Result<ConsumerGroup, Refus
     let mut group = ConsumerGroup::new(classic.id.clone());
     group.epoch = classic.generation;
     group.target_epoch = classic.generation;
+    let mut claims = Vec::new();
     for m in classic.members.values() {
         let chosen = m.metadata(classic.protocol.as_ref());
         let metadata = match m.protocols.first() {
@@ -116,14 +122,6 @@ fn converted(classic: &ClassicGroup, cx: &Cx<'_>) -> Result<ConsumerGroup, Refus
             }
             by_id(&given.assigned_partitions, cx.topics)
         };
-        let free = |topic: &uuid::Uuid, p: i32| group.owner(topic, p).is_none();
-        let held = target
-            .iter()
-            .map(|(topic, partitions)| {
-                let mine = partitions.iter().filter(|p| free(topic, **p));
-                (*topic, mine.map(|p| (*p, classic.generation)).collect())
-            })
-            .collect();
         let mut member = Member::new(m.id.clone());
         member.profile = Profile {
             instance: m.instance.clone(),
@@ -143,13 +141,26 @@ fn converted(classic: &ClassicGroup, cx: &Cx<'_>) -> Result<ConsumerGroup, Refus
             epoch: classic.generation,
             previous_epoch: classic.generation,
             state: MemberState::Stable,
-            held,
+            held: group.unowned(&target, classic.generation),
             ..Position::default()
         };
         let session = i64::from(m.session_timeout_ms);
         member.deadlines.session = Some(cx.now.saturating_add(session));
         group.targets.insert(m.id.clone(), target);
         group.add(member);
+        claims.push((m.id.clone(), by_id(&subscribed.owned_partitions, cx.topics)));
+    }
+    // A cooperative member that has yet to see its assignment still has what it had when it joined.
+    for (id, claimed) in claims {
+        let more = group.unowned(&claimed, classic.generation);
+        let Some(member) = group.members.get(&id).filter(|_| !more.is_empty()) else {
+            continue;
+        };
+        let mut position = member.position.clone();
+        for (topic, partitions) in more {
+            position.held.entry(topic).or_default().extend(partitions);
+        }
+        group.set_position(&id, position);
     }
     // What the leader's assignment was made of is not known: members may have come, gone or asked for
     // another since, and topics have grown. With no hash of topics, whoever joins bumps the epoch and
@@ -168,7 +179,8 @@ pub(in crate::group) fn should_downgrade(group: &ConsumerGroup, cx: &Cx<'_>) -> 
         && members <= cx.config.max_size
 }
 
-/// Makes a group, all of whose members speak the classic protocol, a classic one.
+/// Makes a group, all of whose members speak the classic protocol, a classic one. Unless everybody
+/// already has what it shall have, the new group rebalances.
 pub(in crate::group) fn downgrade(
     groups: &mut Groups,
     id: &Str,
@@ -179,6 +191,8 @@ pub(in crate::group) fn downgrade(
     let Some(group) = groups.consumer_mut(id) else {
         return;
     };
+    let settled = |m: &Member| m.is_reconciled_to(group.target_epoch);
+    let rebalance = rebalance || !group.members.values().all(settled);
     let mut records = group.tombstones();
     let mut classic = ClassicGroup::new(id.clone(), cx.now);
     classic.generation = group.epoch;
@@ -206,16 +220,18 @@ pub(in crate::group) fn downgrade(
     classic.protocol = classic.elect_protocol();
     let protocol = classic.protocol.clone();
     for member in classic.members.values_mut() {
-        let nothing = Partitions::new();
-        let target = group.targets.get(&member.id).unwrap_or(&nothing);
+        let has = group.members.get(&member.id).map(|m| m.position.all());
         let metadata: Bytes = member.metadata(protocol.as_ref());
-        member.assignment = assignment(target, &metadata, cx.topics);
+        member.assignment = assignment(&has.unwrap_or_default(), &metadata, cx.topics);
     }
     classic.become_state(GroupState::Stable, cx.now);
-    records.push(GroupRecord::Group(
-        id.clone(),
-        Some(classic.stored(&BTreeMap::new())),
-    ));
+    let mut stored = classic.stored(&BTreeMap::new());
+    if rebalance {
+        // Whoever loads the group before it has rebalanced takes it for one that has: nobody may go
+        // on in this generation, as nobody would get what is left over.
+        stored.generation = stored.generation.saturating_add(1);
+    }
+    records.push(GroupRecord::Group(id.clone(), Some(stored)));
     let write = Write::Converted {
         before: Box::new(group.clone()),
         replies,

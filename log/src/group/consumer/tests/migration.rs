@@ -289,3 +289,86 @@ fn a_static_member_that_changes_its_protocol_has_everything_assigned_anew() {
     assert_eq!(given(&bench.sync("d", 2, &[]).assignment).len(), 4);
     assert_eq!(bench.group().state, ConsumerGroupState::Stable);
 }
+
+/// A group that was of the consumer protocol for a moment: its one member `c` has not heard of it,
+/// and still has everything.
+fn unheard() -> Bench {
+    let mut bench = Bench::classic();
+    assert_eq!(bench.beat(joins("a")).unwrap().epoch, 2);
+    bench.beat(at("a", -1)).unwrap();
+    assert!(bench.coordinator.describe("g").is_some());
+    bench
+}
+
+#[test]
+fn a_member_keeps_what_it_has_however_quickly_the_protocol_changes() {
+    for restart in [false, true] {
+        let mut bench = unheard();
+        if restart {
+            bench = bench.reloaded();
+        }
+        let b = bench.beat(joins("b")).unwrap();
+        assert_eq!(b.assignment, Some(Partitions::new()), "c has them");
+        let c = &bench.group().members[1];
+        assert_eq!(
+            (c.member.as_str(), &c.assignment),
+            ("c", &held(1, &[0, 1, 2, 3, 4, 5]))
+        );
+        // It gives up what it shall not keep.
+        let joined = bench.join(classic_join("c", &[])).unwrap();
+        assert_eq!(joined.error, None);
+        let b = bench.alive("b", b.epoch).unwrap();
+        assert_eq!(b.assignment.unwrap()[&topic(1)].len(), 3);
+    }
+}
+
+#[test]
+fn a_group_that_restarts_before_its_rebalance_rebalances() {
+    let mut bench = unheard().reloaded();
+    // The generation in which nothing was left over is gone.
+    assert_eq!(bench.heartbeat("c", 2), ErrorCode::IllegalGeneration);
+    let joined = bench.join(classic_join("c", &[])).unwrap();
+    assert_eq!((joined.error, joined.leader.as_str()), (None, "c"));
+    assert_eq!(joined.members.len(), 1, "it assigns");
+}
+
+#[test]
+fn a_cooperative_member_has_what_it_had_until_it_sees_its_assignment() {
+    let mut bench = Bench::classic();
+    let d = Join {
+        new_member: Str::from("d"),
+        ..classic_join("", &[])
+    };
+    assert_eq!(bench.join(d), None);
+    let c = bench.join(classic_join("c", &[0, 1, 2, 3, 4, 5])).unwrap();
+    assert_eq!((c.error, c.generation), (None, 2));
+    // Both are to sync: c is to give up three partitions, which nobody gets in this generation.
+    let sync = Sync {
+        group: Str::from("g"),
+        generation: 2,
+        member: Str::from("d"),
+        ..Sync::default()
+    };
+    assert_eq!(bench.ask(|t| Event::Sync(t, sync)), None);
+    let lost = bench.sync("c", 2, &[("c", assignment(0..3)), ("d", Bytes::new())]);
+    assert_eq!(lost.error, None);
+    // The answer got lost: it still has all of them.
+    let a = bench.beat(joins("a")).unwrap();
+    assert_eq!(a.assignment, Some(Partitions::new()));
+    let c = &bench.group().members[1];
+    assert_eq!(c.assignment, held(1, &[0, 1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn whoever_was_thrown_out_gives_up_what_it_had_before_it_joins_again() {
+    let mut bench = Bench::classic();
+    bench.beat(joins("a")).unwrap();
+    bench.advance(10_001);
+    assert_eq!(bench.group().members.len(), 1, "c was not heard of");
+    let a = bench.alive("a", 2).unwrap();
+    assert_eq!(a.assignment, Some(held(1, &[0, 1, 2, 3, 4, 5])));
+    let joined = bench.join(classic_join("c", &[0, 1, 2, 3, 4, 5])).unwrap();
+    assert_eq!(joined.error, Some(ErrorCode::UnknownMemberId));
+    let joined = bench.join(classic_join("c", &[])).unwrap();
+    assert_eq!(joined.error, None);
+}
