@@ -38,6 +38,8 @@ mod quotas;
 mod replay;
 mod replicas;
 mod server;
+mod shard;
+mod shards;
 mod topics;
 mod transactions;
 mod transport;
@@ -121,11 +123,11 @@ impl Broker {
             stop,
         };
         handle.spawn(tick(Arc::clone(&broker.core), broker.stop.subscribe()));
-        handle.spawn(groups::run_timers(
+        handle.spawn(shards::run_timers::<crate::group::Coordinator>(
             Arc::clone(&broker.core),
             broker.stop.subscribe(),
         ));
-        handle.spawn(transactions::run_timers(
+        handle.spawn(shards::run_timers::<crate::transaction::Coordinator>(
             Arc::clone(&broker.core),
             broker.stop.subscribe(),
         ));

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::storage::Verification;
 use crate::wire::{ErrorCode, Str};
 
 const SESSION: i64 = 10_000;
@@ -379,7 +380,11 @@ fn in_transaction(bench: &mut Bench, member: &str, generation: i32, offset: i64)
         offsets: vec![(at.clone(), committed)],
         ..Commit::default()
     };
-    let producer = Producer { id: 7, epoch: 0 };
+    let producer = Producer {
+        id: 7,
+        epoch: 0,
+        verification: Verification::Off,
+    };
     let token = bench.ask(|t| Event::TransactionalCommit(t, commit, producer));
     match bench.reply(token) {
         Some(Reply::Offsets(Ok(codes))) => codes[&at],
@@ -500,7 +505,11 @@ fn a_transactional_commit_that_was_not_written_is_not_pending() {
         offsets: vec![(at.clone(), CommittedOffset::default())],
         ..Commit::default()
     };
-    let producer = Producer { id: 7, epoch: 0 };
+    let producer = Producer {
+        id: 7,
+        epoch: 0,
+        verification: Verification::Off,
+    };
     let actions = coordinator.step(Event::TransactionalCommit(1, commit, producer), 0);
     let [Action::PersistTransactional(id, by, _)] = &actions[..] else {
         panic!("{actions:?}")

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::consumer::{Assignor, Partitions};
 use super::topics::Topics;
+use crate::storage::Verification;
 use crate::wire::{ErrorCode, Str};
 
 /// The coordinator's settings; the names are those of the broker's configuration.
@@ -274,6 +275,9 @@ pub struct Producer {
     pub id: i64,
     /// Its epoch.
     pub epoch: i16,
+    /// What its records are appended with: they are only if no marker came after the guard was
+    /// taken.
+    pub verification: Verification,
 }
 
 /// What happens to the coordinator.

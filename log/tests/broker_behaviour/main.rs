@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod coordinators;
 mod decided;
 mod dynamic;
 mod groups;

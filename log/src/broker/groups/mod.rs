@@ -1,8 +1,7 @@
 //! Runs the group coordinators: one for each partition of `__consumer_offsets`.
 //!
-//! Invariants: a coordinator's records are appended in the order in which it asks for them, while
-//! its lock is held, and it hears that they are written in that order; it has read its whole
-//! partition before it answers anybody.
+//! Invariant: what the coordinators know of topics and settings is never newer than the partitions of
+//! this broker.
 
 mod admin;
 mod classic;
@@ -12,16 +11,14 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use parking_lot::Mutex;
 
-pub(crate) use self::shard::Shard;
-use super::core::{Core, now};
-use super::partition::Partition;
+use self::shard::Shard;
+use super::core::Core;
 use super::replicas::OFFSETS_TOPIC;
+use super::shards::{Shards, Table};
 use super::topics::{self, NewTopic, Refused};
 use crate::config::{GroupSettings, Settings, group_settings};
 use crate::controller::{ConfigScope, MetadataImage, TopicImage};
@@ -33,12 +30,9 @@ use crate::wire::{ErrorCode, Str};
 /// The group coordinators of this broker.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    shards: RwLock<Arc<Vec<Arc<Shard>>>>,
+    pub(super) shards: Shards<Coordinator>,
     /// What the coordinators know of the metadata.
     known: Mutex<Known>,
-    /// The time the timer task sleeps until.
-    wakes_at: AtomicI64,
-    earlier: Notify,
 }
 
 /// What the coordinators know of the metadata.
@@ -113,16 +107,14 @@ fn config(settings: &Settings) -> GroupConfig {
 impl Groups {
     pub(crate) fn new() -> Self {
         Self {
-            shards: RwLock::default(),
+            shards: Shards::new(),
             known: Mutex::default(),
-            wakes_at: AtomicI64::new(i64::MAX),
-            earlier: Notify::new(),
         }
     }
 
     /// Creates `__consumer_offsets` if there is none yet.
     pub(crate) async fn ensure_topic(&self, core: &Core) -> Result<(), Refused> {
-        if !self.shards.read().is_empty() {
+        if self.shards.is_loaded() {
             return Ok(());
         }
         let own = |key: &str, value: String| (key.to_owned(), Some(value));
@@ -148,10 +140,11 @@ impl Groups {
     /// on the disk.
     pub(crate) fn metadata_changed(&self, core: &Arc<Core>, image: &MetadataImage) {
         let known = Known::new(&core.live(), image);
-        let loaded = self.load(core, &known);
+        let new = |_: &_| Coordinator::new(GroupConfig::clone(&known.config));
+        let loaded = self.shards.load(core, new);
         let before = std::mem::replace(&mut *self.known.lock(), known.clone());
         let loaded_now = loaded.is_some();
-        let shards = loaded.unwrap_or_else(|| self.all_shards());
+        let shards = loaded.unwrap_or_else(|| self.shards.table());
         let mut gone: Vec<Str> = before
             .topics
             .names()
@@ -181,31 +174,8 @@ impl Groups {
             }
         }
         if loaded_now {
-            *self.shards.write() = shards;
-            self.earlier.notify_one();
+            self.shards.publish(shards);
         }
-    }
-
-    fn load(&self, core: &Core, known: &Known) -> Option<Arc<Vec<Arc<Shard>>>> {
-        if !self.shards.read().is_empty() {
-            return None;
-        }
-        let registry = core.replicas.registry();
-        let topic = registry.topic(OFFSETS_TOPIC)?;
-        let load = |p: &Arc<Partition>| {
-            let config = GroupConfig::clone(&known.config);
-            Arc::new(Shard::load(Arc::clone(p), config, now()))
-        };
-        let loaded: Option<Vec<_>> = topic
-            .partitions
-            .iter()
-            .map(|p| p.as_ref().map(load))
-            .collect();
-        if loaded.is_none() {
-            // Where a group lives depends on all partitions being there.
-            tracing::error!("a partition of {OFFSETS_TOPIC} is offline: groups are not served");
-        }
-        loaded.map(Arc::new)
     }
 
     /// The topics that the coordinators know of.
@@ -215,23 +185,12 @@ impl Groups {
 
     /// The partition of `__consumer_offsets` where a group lives.
     pub(crate) fn partition_of(&self, group: &str) -> Result<i32, ErrorCode> {
-        let partitions = i32::try_from(self.shards.read().len()).unwrap_or(i32::MAX);
-        (java_hash(group) & i32::MAX)
-            .checked_rem(partitions)
-            .ok_or(ErrorCode::NotCoordinator)
+        self.shards.partition_of(group)
     }
 
     /// The coordinator of a group.
     fn shard(&self, group: &str) -> Result<Arc<Shard>, ErrorCode> {
-        let shards = self.shards.read();
-        let index = usize::try_from(java_hash(group) & i32::MAX).unwrap_or(0);
-        let at = index
-            .checked_rem(shards.len())
-            .ok_or(ErrorCode::NotCoordinator)?;
-        shards
-            .get(at)
-            .map(Arc::clone)
-            .ok_or(ErrorCode::NotCoordinator)
+        self.shards.of(group)
     }
 
     /// Steps an event of a request at the group's coordinator and waits for the answer.
@@ -253,10 +212,7 @@ impl Groups {
         producer_id: i64,
         committed: bool,
     ) {
-        let shard = usize::try_from(partition)
-            .ok()
-            .and_then(|at| self.shards.read().get(at).cloned());
-        if let Some(shard) = shard {
+        if let Some(shard) = self.shards.at(partition) {
             let event = Event::TransactionEnded {
                 producer_id,
                 committed,
@@ -265,43 +221,9 @@ impl Groups {
         }
     }
 
-    fn all_shards(&self) -> Arc<Vec<Arc<Shard>>> {
-        Arc::clone(&self.shards.read())
-    }
-
-    /// A coordinator wants to be woken at `deadline`.
-    fn schedule(&self, deadline: Option<i64>) {
-        if deadline.is_some_and(|at| at < self.wakes_at.load(Ordering::Acquire)) {
-            self.earlier.notify_one();
-        }
-    }
-}
-
-/// Wakes the coordinators when something is due.
-pub(super) async fn run_timers(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
-    let groups = &core.groups;
-    loop {
-        let shards = groups.all_shards();
-        let next = shards
-            .iter()
-            .filter_map(|s| s.next_deadline())
-            .min()
-            .unwrap_or(i64::MAX);
-        groups.wakes_at.store(next, Ordering::Release);
-        // At least once a minute, should the wall clock jump.
-        let sleep = next.saturating_sub(now()).clamp(0, 60_000);
-        let sleep = std::time::Duration::from_millis(u64::try_from(sleep).unwrap_or(0));
-        tokio::select! {
-            _ = stop.wait_for(|s| *s) => return,
-            () = groups.earlier.notified() => {}
-            () = tokio::time::sleep(sleep) => {
-                for shard in shards.iter() {
-                    if shard.next_deadline().is_some_and(|at| at <= now()) {
-                        shard.step(&core, Event::Tick);
-                    }
-                }
-            }
-        }
+    /// The coordinators that serve.
+    fn all_shards(&self) -> Table<Coordinator> {
+        self.shards.table()
     }
 }
 
@@ -312,31 +234,4 @@ fn own(bytes: &Bytes) -> Bytes {
 
 fn own_opt(text: Option<Str>) -> Option<Str> {
     text.map(|t| t.detach())
-}
-
-/// Java's `String.hashCode`, by which Kafka places groups.
-pub(super) fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::java_hash;
-
-    #[test]
-    fn groups_are_placed_as_kafka_places_them() {
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("a"), 97);
-        assert_eq!(java_hash("console-consumer-1"), {
-            let mut hash = 0i32;
-            for b in b"console-consumer-1" {
-                hash = hash.wrapping_mul(31).wrapping_add(i32::from(*b));
-            }
-            hash
-        });
-        // "polygenelubricants" is the classic whose hash is i32::MIN.
-        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
-    }
 }

@@ -155,10 +155,7 @@ impl Groups {
                 version: cx.version,
                 offsets,
             };
-            let producer = Producer {
-                id: request.producer_id,
-                epoch: request.producer_epoch,
-            };
+            let producer = (request.producer_id, request.producer_epoch);
             let id = &request.transactional_id;
             self.commit_in_transaction(core, id, producer, commit).await
         };
@@ -196,18 +193,23 @@ impl Groups {
         &self,
         core: &Arc<Core>,
         transactional_id: &Str,
-        producer: Producer,
+        producer: (i64, i16),
         commit: Commit,
     ) -> Result<BTreeMap<TopicPartition, ErrorCode>, ErrorCode> {
         let shard = self.shard(&commit.group)?;
         let offsets = OffsetsOf {
             transactional_id,
-            producer: (producer.id, producer.epoch),
+            producer,
             partition: shard.index(),
             implicit: commit.version >= IMPLICIT_ADD,
         };
         let verification = admit_offsets(core, offsets).await?;
-        let answer = shard.ask_verified(core, verification, |token| {
+        let producer = Producer {
+            id: producer.0,
+            epoch: producer.1,
+            verification,
+        };
+        let answer = shard.ask(core, |token| {
             Event::TransactionalCommit(token, commit, producer)
         });
         match answer.await {

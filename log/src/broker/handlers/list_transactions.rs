@@ -46,7 +46,7 @@ pub(crate) fn handle(core: &Core, request: ListTransactionsRequest) -> ListTrans
         now: now(),
     };
     let mut found = Vec::new();
-    core.transactions.for_each(|id, metadata| {
+    let listed = core.transactions.for_each(|id, metadata| {
         if filter.matches(id, metadata) {
             found.push(ListedTransaction {
                 transactional_id: id.clone(),
@@ -56,6 +56,12 @@ pub(crate) fn handle(core: &Core, request: ListTransactionsRequest) -> ListTrans
             });
         }
     });
+    if let Err(code) = listed {
+        return ListTransactionsResponse {
+            error_code: code.code(),
+            ..ListTransactionsResponse::default()
+        };
+    }
     ListTransactionsResponse {
         unknown_state_filters: unknown,
         transaction_states: found,

@@ -1,10 +1,6 @@
 //! Runs the transaction coordinators: one for each partition of `__transaction_state`.
 //!
-//! Invariants: a coordinator's records are appended in the order in which it asks for them, while
-//! its lock is held, and it hears that they are written in that order; it has read its whole
-//! partition before it answers anybody.
-//!
-//! Locks are taken in this order: a transaction coordinator's, a partition's, a group
+//! Invariant: locks are taken in this order: a transaction coordinator's, a partition's, a group
 //! coordinator's. A group coordinator never calls in here while it holds its own.
 
 mod admission;
@@ -13,22 +9,21 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::admission::{Admission, OffsetsOf, admit, admit_offsets, is_transactional};
 pub(crate) use self::markers::write_markers;
 use self::shard::Shard;
-use super::core::{Core, now};
+use super::core::Core;
+use super::partition::Partition;
 use super::replicas::TRANSACTIONS_TOPIC;
+use super::shards::Shards;
 use super::topics::{self, NewTopic, Refused};
 use crate::config::Settings;
 use crate::transaction::{
-    AddPartitions, End, Event, Init, Reply, Token, TopicPartition, TransactionConfig,
+    AddPartitions, Coordinator, End, Event, Init, Reply, Token, TopicPartition, TransactionConfig,
     TransactionMetadata,
 };
 use crate::wire::{ErrorCode, Str};
@@ -44,10 +39,7 @@ const RETRY_BACKOFF_MS: i64 = 100;
 #[derive(Debug)]
 pub(crate) struct Transactions {
     config: TransactionConfig,
-    shards: RwLock<Arc<Vec<Arc<Shard>>>>,
-    /// The time the timer task sleeps until.
-    wakes_at: AtomicI64,
-    earlier: Notify,
+    pub(super) shards: Shards<Coordinator>,
 }
 
 impl Transactions {
@@ -61,15 +53,13 @@ impl Transactions {
                 remove_expired_interval_ms: i64::from(settings.remove_expired_interval_ms),
                 retry_backoff_ms: RETRY_BACKOFF_MS,
             },
-            shards: RwLock::default(),
-            wakes_at: AtomicI64::new(i64::MAX),
-            earlier: Notify::new(),
+            shards: Shards::new(),
         }
     }
 
     /// Creates `__transaction_state` if there is none yet.
     pub(crate) async fn ensure_topic(&self, core: &Core) -> Result<(), Refused> {
-        if !self.shards.read().is_empty() {
+        if self.shards.is_loaded() {
             return Ok(());
         }
         let settings = &core.settings.transactions;
@@ -93,42 +83,21 @@ impl Transactions {
     /// New metadata are applied, and the group coordinators have seen them: loads the coordinators
     /// once their topic is there. Blocks on the disk.
     pub(crate) fn metadata_changed(&self, core: &Arc<Core>) {
-        if !self.shards.read().is_empty() {
-            return;
+        let new = |p: &Partition| Coordinator::new(self.config.clone(), p.leader_epoch());
+        if let Some(shards) = self.shards.load(core, new) {
+            for shard in shards.iter() {
+                shard.step(core, Event::Loaded);
+            }
+            self.shards.publish(shards);
         }
-        let registry = core.replicas.registry();
-        let Some(topic) = registry.topic(TRANSACTIONS_TOPIC) else {
-            return;
-        };
-        // Where a transactional id lives depends on all partitions being there.
-        let Some(partitions) = topic.partitions.iter().cloned().collect::<Option<Vec<_>>>() else {
-            return tracing::error!(
-                "a partition of {TRANSACTIONS_TOPIC} is offline: transactions are not served"
-            );
-        };
-        let load = |partition| Arc::new(Shard::load(partition, self.config.clone()));
-        let shards: Vec<_> = partitions.into_iter().map(load).collect();
-        for shard in &shards {
-            shard.step(core, Event::Loaded);
-        }
-        *self.shards.write() = Arc::new(shards);
-        self.earlier.notify_one();
     }
 
     /// The coordinator of a transactional id.
     fn shard(&self, core: &Core, id: &str) -> Result<Arc<Shard>, ErrorCode> {
-        let shards = self.shards.read();
-        let index = usize::try_from(super::groups::java_hash(id) & i32::MAX).unwrap_or(0);
-        let shard = index
-            .checked_rem(shards.len())
-            .and_then(|at| shards.get(at));
-        match shard {
-            Some(shard) => Ok(Arc::clone(shard)),
-            None if core.image().topic(TRANSACTIONS_TOPIC).is_some() => {
-                Err(ErrorCode::CoordinatorLoadInProgress)
-            }
-            None => Err(ErrorCode::NotCoordinator),
+        if !self.shards.is_loaded() && core.image().topic(TRANSACTIONS_TOPIC).is_some() {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
         }
+        self.shards.of(id)
     }
 
     /// Steps a request and gives the answer. A transaction that is between two states is waited
@@ -242,18 +211,22 @@ impl Transactions {
     }
 
     /// Looks at every transactional id.
-    pub(crate) fn for_each(&self, mut look: impl FnMut(&Str, &TransactionMetadata)) {
-        let shards = Arc::clone(&self.shards.read());
+    ///
+    /// # Errors
+    /// `COORDINATOR_NOT_AVAILABLE` if not all of them are known: whoever takes what is missing for
+    /// what is not there would end transactions that go on.
+    pub(crate) fn for_each(
+        &self,
+        mut look: impl FnMut(&Str, &TransactionMetadata),
+    ) -> Result<(), ErrorCode> {
+        let shards = self.shards.table();
+        if !shards.is_whole() {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
         for shard in shards.iter() {
             shard.with(|coordinator| coordinator.list().for_each(|(id, t)| look(id, t)));
         }
-    }
-
-    /// A coordinator wants to be woken at `deadline`.
-    fn schedule(&self, deadline: Option<i64>) {
-        if deadline.is_some_and(|at| at < self.wakes_at.load(Ordering::Acquire)) {
-            self.earlier.notify_one();
-        }
+        Ok(())
     }
 }
 
@@ -268,29 +241,4 @@ fn unexpected(reply: Reply) -> ErrorCode {
         "the transaction coordinator gave another request's answer"
     );
     ErrorCode::UnknownServerError
-}
-
-/// Wakes the coordinators when something is due.
-pub(super) async fn run_timers(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
-    let transactions = &core.transactions;
-    loop {
-        let shards = Arc::clone(&transactions.shards.read());
-        let deadlines = shards.iter().filter_map(|s| s.next_deadline());
-        let next = deadlines.min().unwrap_or(i64::MAX);
-        transactions.wakes_at.store(next, Ordering::Release);
-        // At least once a minute, should the wall clock jump.
-        let sleep = next.saturating_sub(now()).clamp(0, 60_000);
-        let sleep = Duration::from_millis(u64::try_from(sleep).unwrap_or(0));
-        tokio::select! {
-            _ = stop.wait_for(|s| *s) => return,
-            () = transactions.earlier.notified() => {}
-            () = tokio::time::sleep(sleep) => {
-                for shard in shards.iter() {
-                    if shard.next_deadline().is_some_and(|at| at <= now()) {
-                        shard.step(&core, Event::Tick);
-                    }
-                }
-            }
-        }
-    }
 }
