@@ -41,7 +41,7 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
 /// from what the producer did.
 fn record(error: &RecordError) -> ErrorCode {
     match error {
-        RecordError::Crc { .. } | RecordError::Invalid { .. } => ErrorCode::CorruptMessage,
+        RecordError::Crc { .. } => ErrorCode::CorruptMessage,
         RecordError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
         _ => ErrorCode::InvalidRecord,
     }

@@ -106,7 +106,20 @@ impl BatchHeader {
                 available: bytes.len(),
             });
         };
-        let header = Self {
+        let header = Self::decode(head);
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Decodes a header of the present format and checks nothing: for what has to be known before it may be
+    /// refused.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.first_chunk::<BATCH_HEADER_SIZE>()?;
+        (head[16] == 2).then(|| Self::decode(head))
+    }
+
+    fn decode(head: &[u8; BATCH_HEADER_SIZE]) -> Self {
+        Self {
             base_offset: i64::from_be_bytes(field(head, 0)),
             batch_length: i32::from_be_bytes(field(head, 8)),
             partition_leader_epoch: i32::from_be_bytes(field(head, 12)),
@@ -119,9 +132,7 @@ impl BatchHeader {
             producer_epoch: i16::from_be_bytes(field(head, 51)),
             base_sequence: i32::from_be_bytes(field(head, 53)),
             records_count: i32::from_be_bytes(field(head, 57)),
-        };
-        header.check()?;
-        Ok(header)
+        }
     }
 
     fn check(&self) -> Result<(), RecordError> {

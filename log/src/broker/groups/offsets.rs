@@ -15,6 +15,8 @@ use crate::wire::{ErrorCode, Str};
 
 /// From this version on TxnOffsetCommit adds the group's partition to the transaction.
 const IMPLICIT_ADD: i16 = 5;
+/// From this version on its client knows the error that asks for an abort.
+const ABORTABLE_ERROR: i16 = 4;
 
 impl Groups {
     pub(crate) async fn offset_commit(
@@ -202,6 +204,7 @@ impl Groups {
             producer,
             partition: shard.index(),
             implicit: commit.version >= IMPLICIT_ADD,
+            abortable: commit.version >= ABORTABLE_ERROR,
         };
         let verification = admit_offsets(core, offsets).await?;
         let producer = Producer {

@@ -31,6 +31,7 @@ pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
 pub(super) mod partition_reassignments;
 pub(super) mod produce;
+pub(crate) mod produce_shape;
 pub(super) mod raft_voters;
 pub(super) mod sasl;
 pub(super) mod unregister_broker;

@@ -10,11 +10,10 @@ use bytes::Bytes;
 
 use crate::broker::codes;
 use crate::broker::core::{Context, Core, now};
+use crate::broker::handlers::produce_shape;
 use crate::broker::partition::Partition;
-use crate::broker::replicas::TopicReplicas;
 use crate::broker::topics;
-use crate::broker::transactions::{Admission, admit, is_transactional};
-use crate::record::{BatchHeader, Compression};
+use crate::broker::transactions::{Admission, admit};
 use crate::storage::{
     AppendError, AppendInfo, AppendOrigin, LogState, PartitionLog, RejectedRecord, Verification,
 };
@@ -50,24 +49,19 @@ pub(crate) async fn handle(
         let replicas = registry.lookup(&topic.name, topic.topic_id);
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
-            let appended = if !acks_valid {
-                Err(Refusal::from(ErrorCode::InvalidRequiredAcks))
-            } else {
-                match (replicas, admission.of(t, p)) {
-                    (Ok(replicas), Ok(verification)) => {
-                        let records = data.records.unwrap_or_default();
-                        match zstd_is_known(cx.version, &records) {
-                            true => append(core, replicas, data.index, records, verification, now),
-                            false => Err(Refusal::from(ErrorCode::UnsupportedCompressionType)),
-                        }
+            let appended = replicas
+                .and_then(|replicas| replicas.partition(data.index))
+                .map_err(Refusal::from)
+                .and_then(|partition| {
+                    produce_shape::check(cx.version, data.records.as_ref())
+                        .map_err(|(code, why)| Refusal::said((code, Some(why.to_owned()))))?;
+                    let verification = admission.of(t, p).map_err(Refusal::said)?;
+                    if !acks_valid {
+                        return Err(Refusal::from(ErrorCode::InvalidRequiredAcks));
                     }
-                    (Err(code), _) => Err(Refusal::from(code)),
-                    (_, Err((code, message))) => Err(Refusal {
-                        message,
-                        ..Refusal::from(code)
-                    }),
-                }
-            };
+                    let records = data.records.unwrap_or_default();
+                    append(core, partition, records, verification, now)
+                });
             answers.push(match appended {
                 Ok((replica, info)) => {
                     if needs_wait(request.acks, &replica, &info) {
@@ -124,9 +118,11 @@ async fn admission(
     match &request.transactional_id {
         Some(id) => admit(core, version, id, request).await,
         None => {
-            let mut partitions = request.topic_data.iter().flat_map(|t| &t.partition_data);
-            if partitions.any(|p| is_transactional(p.records.as_ref())) {
-                return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+            for data in request.topic_data.iter().flat_map(|t| &t.partition_data) {
+                let header = produce_shape::first_header(data.records.as_ref())?;
+                if header.is_some_and(|h| h.is_transactional()) {
+                    return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+                }
             }
             Ok(Admission::default())
         }
@@ -171,16 +167,24 @@ impl From<ErrorCode> for Refusal {
 }
 
 impl Refusal {
+    fn said((code, message): (ErrorCode, Option<String>)) -> Self {
+        Self {
+            message,
+            ..Self::from(code)
+        }
+    }
+
     fn of(error: AppendError, log: &PartitionLog) -> Self {
+        let code = codes::append(&error);
         Self {
             log_start_offset: match &error {
-                AppendError::Record(_)
-                | AppendError::Storage(_)
+                _ if code == ErrorCode::CorruptMessage => -1,
+                AppendError::Storage(_)
                 | AppendError::MessageTooLarge { .. }
                 | AppendError::RecordListTooLarge { .. } => -1,
                 _ => log.log_start_offset(),
             },
-            code: codes::append(&error),
+            code,
             message: Some(error.to_string()),
             records: match error {
                 AppendError::InvalidRecords(records) | AppendError::InvalidTimestamps(records) => {
@@ -211,22 +215,13 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
     }
 }
 
-/// Clients know zstd since version 7 of the request: what an older one sends under its name was
-/// not compressed by it.
-fn zstd_is_known(version: i16, records: &Bytes) -> bool {
-    let zstd = |batch: BatchHeader| batch.compression() == Compression::Zstd;
-    version >= 7 || !BatchHeader::parse(records).is_ok_and(zstd)
-}
-
 fn append(
     core: &Arc<Core>,
-    topic: &TopicReplicas,
-    index: i32,
+    partition: &Arc<Partition>,
     records: Bytes,
     verification: Verification,
     now: i64,
 ) -> Result<(Arc<Partition>, AppendInfo), Refusal> {
-    let partition = topic.partition(index)?;
     if topics::is_internal(&partition.topic) {
         return Err(Refusal {
             message: Some(format!("the topic {} is the broker's own", partition.topic)),

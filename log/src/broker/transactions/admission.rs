@@ -7,15 +7,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::SETTLE;
 use crate::broker::codes;
 use crate::broker::core::{Core, now};
+use crate::broker::handlers::produce_shape::{self, first_header};
 use crate::broker::replicas::OFFSETS_TOPIC;
 use crate::broker::topics;
-use crate::record::{BatchHeader, NO_SEQUENCE};
+use crate::record::NO_SEQUENCE;
 use crate::storage::Verification;
 use crate::transaction::{AddPartitions, TopicPartition};
 use crate::wire::messages::ProduceRequest;
@@ -50,16 +50,6 @@ impl Admission {
     }
 }
 
-/// Whether these bytes begin with a transactional batch.
-pub(crate) fn is_transactional(records: Option<&Bytes>) -> bool {
-    header(records).is_some_and(|h| h.is_transactional())
-}
-
-fn header(records: Option<&Bytes>) -> Option<BatchHeader> {
-    // What cannot be read is refused by the append.
-    BatchHeader::parse(records?).ok()
-}
-
 /// The transactional batch of one partition.
 struct Batch {
     slot: (usize, usize),
@@ -83,9 +73,13 @@ pub(crate) async fn admit(
     for (t, topic) in request.topic_data.iter().enumerate() {
         let replicas = registry.lookup(&topic.name, topic.topic_id);
         for (p, data) in topic.partition_data.iter().enumerate() {
-            let Some(header) = header(data.records.as_ref()) else {
+            let Some(header) = first_header(data.records.as_ref())? else {
                 continue;
             };
+            // What is refused for its shape takes part in no transaction.
+            if produce_shape::check(version, data.records.as_ref()).is_err() {
+                continue;
+            }
             if !header.is_transactional() || !header.has_producer_id() {
                 continue;
             }
@@ -160,6 +154,8 @@ pub(crate) struct OffsetsOf<'a> {
     /// The request adds the partition to the transaction (TxnOffsetCommit from version 5 on),
     /// where AddOffsetsToTxn has done it for the older ones.
     pub(crate) implicit: bool,
+    /// The client knows [`ErrorCode::TransactionAbortable`] (TxnOffsetCommit from version 4 on).
+    pub(crate) abortable: bool,
 }
 
 /// As [`admit`], for the offsets of a TxnOffsetCommit.
@@ -217,6 +213,9 @@ pub(crate) async fn admit_offsets(
         return match code {
             ErrorCode::None => Ok(verification),
             ErrorCode::ProducerFenced => Err(ErrorCode::InvalidProducerEpoch),
+            ErrorCode::TransactionAbortable if !offsets.abortable => {
+                Err(ErrorCode::InvalidTxnState)
+            }
             // The client asks the transaction's coordinator by itself; this one was asked for a group.
             ErrorCode::NotCoordinator | ErrorCode::NetworkException => {
                 Err(ErrorCode::CoordinatorLoadInProgress)

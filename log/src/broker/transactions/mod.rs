@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use self::admission::{Admission, OffsetsOf, admit, admit_offsets, is_transactional};
+pub(crate) use self::admission::{Admission, OffsetsOf, admit, admit_offsets};
 pub(crate) use self::markers::write_markers;
 use self::shard::Shard;
 use super::core::Core;
