@@ -116,7 +116,7 @@ impl Partition {
     /// Checks the leader epoch that a client knows against ours; -1 knows none.
     pub(crate) fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
         let ours = self.leader_epoch();
-        if known == -1 || known == ours {
+        if known < 0 || known == ours {
             Ok(())
         } else if known < ours {
             Err(ErrorCode::FencedLeaderEpoch)

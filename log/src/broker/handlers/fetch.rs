@@ -20,8 +20,8 @@ use crate::net::FileRange;
 use crate::record::Compression;
 use crate::storage::{AbortedTxn, FetchIsolation, LogPosition};
 use crate::wire::messages::{
-    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
+    FetchableTopicResponse, PartitionData,
 };
 use crate::wire::{ErrorCode, Str};
 
@@ -296,6 +296,7 @@ fn pass(registry: &Registry, wanted: &Wanted) -> Pass {
         });
         let (data, file) = match read {
             Ok(read) => {
+                pass.urgent |= read.diverging.is_some();
                 budget = budget.saturating_sub(read.len());
                 let bytes = i64::try_from(read.len()).unwrap_or(i64::MAX);
                 pass.bytes = pass.bytes.saturating_add(bytes);
@@ -332,7 +333,9 @@ struct Read {
     records: Bytes,
     file: Option<FileRange>,
     position: LogPosition,
-    aborted: Vec<AbortedTxn>,
+    aborted: Option<Vec<AbortedTxn>>,
+    /// Where the reader's log and this one part; nothing is read then.
+    diverging: Option<EpochEndOffset>,
 }
 
 impl Read {
@@ -355,6 +358,15 @@ fn read_one(
     if wanted.version < ZSTD_SINCE && zstd() {
         return Err(ErrorCode::UnsupportedCompressionType);
     }
+    if let Some(diverging) = diverging(partition, asked)? {
+        return Ok(Read {
+            records: Bytes::new(),
+            file: None,
+            position: partition.log.position(),
+            aborted: None,
+            diverging: Some(diverging),
+        });
+    }
     let max = usize::try_from(asked.partition_max_bytes)
         .unwrap_or(0)
         .min(budget);
@@ -368,7 +380,8 @@ fn read_one(
             records: Bytes::new(),
             file: Some(FileRange::new(located.file, located.position, located.len)),
             position: located.log,
-            aborted: located.aborted,
+            aborted: Some(located.aborted),
+            diverging: None,
         });
     }
     let data = log.read(offset, max, nothing_yet, wanted.isolation).map_err(|e| {
@@ -382,8 +395,32 @@ fn read_one(
         records: data.records,
         file: None,
         position: data.position,
-        aborted: data.aborted,
+        aborted: Some(data.aborted),
+        diverging: None,
     })
+}
+
+/// Whether what the reader has last read is not in this log, or ends before it reads on (KIP-320, KIP-595).
+fn diverging(
+    partition: &Partition,
+    asked: &FetchPartition,
+) -> Result<Option<EpochEndOffset>, ErrorCode> {
+    if asked.last_fetched_epoch < 0 {
+        return Ok(None);
+    }
+    let end = partition.end_offset_for_epoch(asked.last_fetched_epoch);
+    if end.end_offset < 0 || end.leader_epoch < 0 {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    if asked.fetch_offset < partition.log.log_start_offset() {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let parted = end.leader_epoch < asked.last_fetched_epoch || end.end_offset < asked.fetch_offset;
+    Ok(parted.then(|| EpochEndOffset {
+        epoch: end.leader_epoch,
+        end_offset: end.end_offset,
+        ..EpochEndOffset::default()
+    }))
 }
 
 fn found(
@@ -397,7 +434,8 @@ fn found(
         high_watermark: read.position.high_watermark,
         last_stable_offset: read.position.last_stable_offset,
         log_start_offset: read.position.log_start_offset,
-        aborted_transactions: committed.then(|| aborted(&read.aborted)),
+        aborted_transactions: read.aborted.filter(|_| committed).map(|a| aborted(&a)),
+        diverging_epoch: read.diverging.unwrap_or_default(),
         records: read.file.is_none().then_some(read.records),
         ..PartitionData::default()
     };
