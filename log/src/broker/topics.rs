@@ -96,20 +96,20 @@ impl NewTopic {
                 ),
             ));
         }
-        let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();
-        let assignment = self.assign(core, image, &brokers)?;
         let mut configs = BTreeMap::new();
-        for (key, value) in self.configs {
+        for (key, value) in &self.configs {
             let Some(value) = value else {
                 return Err((
                     ErrorCode::InvalidConfig,
                     format!("Null value not supported for topic configs: {key}"),
                 ));
             };
-            configs.insert(key, value);
+            configs.insert(key.clone(), value.clone());
         }
         topic_config(&core.live(), Some(&configs))
             .map_err(|e| (super::codes::topic_config(&e), e.to_string()))?;
+        let brokers: Vec<i32> = image.brokers().map(|b| b.id).collect();
+        let assignment = self.assign(core, image, &brokers)?;
         Ok(Command::CreateTopic {
             name: self.name,
             id: Uuid::new_v4(),
@@ -150,6 +150,13 @@ impl NewTopic {
             let factor = assignment.first().map(Vec::len).unwrap_or_default();
             check_assignment(image, &assignment, factor)?;
             return Ok(assignment);
+        }
+        if self.replication_factor < -1 || self.replication_factor == 0 {
+            return Err((
+                ErrorCode::InvalidReplicationFactor,
+                "Replication factor must be larger than 0, or -1 to use the default value."
+                    .to_owned(),
+            ));
         }
         let partitions = match self.partitions {
             -1 => core.settings.num_partitions,

@@ -171,6 +171,7 @@ impl Groups {
                 .collect()
         };
         let group = request.group_id.detach();
+        let asked = leavers.clone();
         let left = self
             .ask(core, &group.clone(), |token| {
                 Event::Leave(token, group, leavers)
@@ -178,6 +179,10 @@ impl Groups {
             .await;
         let members = match left {
             Ok(Reply::Left(Ok(members))) => members,
+            // Nobody is a member of a group that is not there.
+            Ok(Reply::Left(Err(code))) if code == ErrorCode::UnknownMemberId => {
+                asked.into_iter().map(|leaver| (leaver, code)).collect()
+            }
             Ok(Reply::Left(Err(code))) | Err(code) => {
                 return LeaveGroupResponse {
                     error_code: code.code(),

@@ -150,7 +150,8 @@ impl ClassicGroup {
         self.pending.is_empty() && self.members.values().all(|m| m.joining.is_some())
     }
 
-    /// Whether a member with these protocols can be in the group.
+    /// Whether a member with these protocols can be in the group. A member that comes again with other protocols is
+    /// judged as a new one is: what it has now counts, its own included.
     pub(in crate::group) fn supports(
         &self,
         protocol_type: &Str,
@@ -163,30 +164,13 @@ impl ClassicGroup {
             return true;
         }
         self.protocol_type.as_ref() == Some(protocol_type)
-            && protocols
-                .iter()
-                .any(|(name, _)| self.all_support(name, None))
+            && protocols.iter().any(|(name, _)| self.all_support(name))
     }
 
-    fn all_support(&self, name: &Str, but: Option<&Str>) -> bool {
+    fn all_support(&self, name: &Str) -> bool {
         self.members
             .values()
-            .filter(|m| Some(&m.id) != but)
             .all(|m| m.protocols.iter().any(|(n, _)| n == name))
-    }
-
-    /// As [`supports`](Self::supports), for a member that replaces its own protocols.
-    pub(in crate::group) fn supports_from(
-        &self,
-        member: &Str,
-        protocol_type: &Str,
-        protocols: &[(Str, Bytes)],
-    ) -> bool {
-        !protocol_type.is_empty()
-            && (self.members.len() <= 1 || self.protocol_type.as_ref() == Some(protocol_type))
-            && protocols
-                .iter()
-                .any(|(name, _)| self.all_support(name, Some(member)))
     }
 
     /// The protocol of the next generation: each member votes for the first it has of those that
@@ -194,11 +178,7 @@ impl ClassicGroup {
     pub(in crate::group) fn elect_protocol(&self) -> Option<Str> {
         let mut votes: BTreeMap<&Str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            if let Some((name, _)) = member
-                .protocols
-                .iter()
-                .find(|(n, _)| self.all_support(n, None))
-            {
+            if let Some((name, _)) = member.protocols.iter().find(|(n, _)| self.all_support(n)) {
                 *votes.entry(name).or_default() += 1;
             }
         }

@@ -65,11 +65,7 @@ impl ClassicGroup {
             .as_ref()
             .and_then(|i| self.instances.get(i))
             .cloned();
-        let fits = match &replaced {
-            Some(old) => self.supports_from(old, &join.protocol_type, &join.protocols),
-            None => self.supports(&join.protocol_type, &join.protocols),
-        };
-        if !fits {
+        if !self.supports(&join.protocol_type, &join.protocols) {
             return cx.reply(
                 token,
                 refused(&join.member, ErrorCode::InconsistentGroupProtocol),
@@ -106,20 +102,17 @@ impl ClassicGroup {
 
     fn join_known(&mut self, token: Token, join: Join, cx: &mut Cx<'_>) {
         let id = join.member.clone();
+        if !self.supports(&join.protocol_type, &join.protocols) {
+            return cx.reply(token, refused(&id, ErrorCode::InconsistentGroupProtocol));
+        }
         if self.pending.contains_key(&id) {
             if join.instance.is_some() {
                 return cx.reply(token, refused(&id, ErrorCode::UnknownMemberId));
-            }
-            if !self.supports(&join.protocol_type, &join.protocols) {
-                return cx.reply(token, refused(&id, ErrorCode::InconsistentGroupProtocol));
             }
             return self.add_and_rebalance(id, token, &join, cx);
         }
         if let Err(code) = self.check_member(&id, join.instance.as_ref()) {
             return cx.reply(token, refused(&id, code));
-        }
-        if !self.supports_from(&id, &join.protocol_type, &join.protocols) {
-            return cx.reply(token, refused(&id, ErrorCode::InconsistentGroupProtocol));
         }
         let same = self
             .members
