@@ -16,12 +16,13 @@ mod normal;
 mod pair;
 #[path = "differential/records.rs"]
 mod records;
+#[path = "differential/seeded/mod.rs"]
+mod seeded;
 #[path = "differential/transactions.rs"]
 mod transactions;
 
-use differences::Differences;
 use kafka_support::Kafka;
-use pair::{Pair, Side};
+use pair::Pair;
 use thalweg_log::broker::{Broker, BrokerConfig};
 
 /// What both brokers are told, so that their defaults do not differ.
@@ -51,13 +52,7 @@ async fn both_brokers_answer_alike() {
         .fold(BrokerConfig::new(dir.path()), |c, (k, v)| c.set(*k, *v));
     let broker = Broker::start(config).await.unwrap();
     let address = broker.listen("127.0.0.1:0").await.unwrap();
-    let mut pair = Pair {
-        kafka: Side::connect(kafka.address()).await,
-        ours: Side::connect(&address.to_string()).await,
-        differences: Differences::read(),
-        failures: Vec::new(),
-        compared: Default::default(),
-    };
+    let mut pair = Pair::new(kafka.address(), &address.to_string()).await;
     admin::cluster(&mut pair).await;
     records::topics(&mut pair).await;
     records::produce_and_fetch(&mut pair).await;
@@ -88,5 +83,61 @@ async fn both_brokers_answer_alike() {
     assert!(
         unused.is_empty(),
         "explained in kafka_differences.md, but no difference any more: {unused:#?}"
+    );
+}
+
+/// What only the drawn sequences need: nothing may happen by the clock while a round runs.
+const TIMELESS: &[(&str, &str)] = &[
+    ("log.retention.ms", "-1"),
+    ("log.retention.check.interval.ms", "86400000"),
+    ("log.cleaner.enable", "false"),
+    ("group.consumer.assignment.interval.ms", "0"),
+];
+
+/// The seeds of an ordinary run.
+const SEEDS: std::ops::Range<u64> = 1..13;
+
+/// `THALWEG_SEED` runs the round of one seed; `THALWEG_ROUNDS` that many from there on, or from 1000.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: `make interop` runs it"]
+async fn both_brokers_answer_alike_to_what_is_drawn() {
+    let settings: Vec<(&str, &str)> = SETTINGS.iter().chain(TIMELESS).copied().collect();
+    let mut theirs = settings.clone();
+    theirs.push(("log.initial.task.delay.ms", "86400000"));
+    let kafka = match Kafka::start(&theirs).await {
+        Ok(kafka) => kafka,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let seeds = match (number("THALWEG_SEED"), number("THALWEG_ROUNDS")) {
+        (None, None) => SEEDS,
+        (seed, rounds) => {
+            let from = seed.unwrap_or(1000);
+            from..from + rounds.unwrap_or(1)
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let config = settings
+        .iter()
+        .fold(BrokerConfig::new(dir.path()), |c, (k, v)| c.set(*k, *v))
+        .set("group.min.session.timeout.ms", "100");
+    let broker = Broker::start(config).await.unwrap();
+    let address = broker.listen("127.0.0.1:0").await.unwrap();
+    let mut pair = Pair::new(kafka.address(), &address.to_string()).await;
+    let mut failed = Vec::new();
+    for seed in seeds.clone() {
+        if let Err(told) = seeded::round(&mut pair, seed).await {
+            println!("{told}");
+            failed.push(seed);
+        }
+    }
+    broker.shutdown().await;
+    println!("rounds of the seeds {seeds:?}: {:?}", pair.compared);
+    assert!(
+        failed.is_empty(),
+        "the rounds of these seeds differ: {failed:?}"
     );
 }

@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use thalweg_log::record::batches;
+use thalweg_log::record::{TimestampType, batches};
 use thalweg_log::wire::Response;
+use thalweg_log::wire::messages::FetchableTopicResponse;
 
 /// Fields whose values say nothing.
 const WITHOUT_MEANING: &[&str] = &[
@@ -44,13 +45,20 @@ const IDS: &[&str] = &[
 /// How a line says that its value is such an id.
 pub(crate) const MADE_UP: &str = "@";
 
-/// The answer's lines.
-pub(crate) fn lines(mut response: Response) -> Vec<String> {
-    tidy(&mut response);
+/// The answer's lines; lists of everything are held to the names that begin with `own`.
+pub(crate) fn lines(mut response: Response, own: &str) -> Vec<String> {
+    tidy(&mut response, own);
     let text = format!("{response:#?}");
     let mut lines = Vec::new();
     let mut skip_to: Option<usize> = None;
+    let mut id_follows = false;
     for line in text.lines() {
+        if std::mem::take(&mut id_follows) {
+            let value = line.trim().trim_end_matches(',').trim_matches('"');
+            lines.push(format!("id: {MADE_UP}{value}"));
+            continue;
+        }
+        id_follows = line.trim() == "member_id: Some(";
         let indent = line.len() - line.trim_start().len();
         if let Some(end) = skip_to {
             if indent <= end {
@@ -81,10 +89,26 @@ pub(crate) fn lines(mut response: Response) -> Vec<String> {
 }
 
 /// Sorts what has no order, and shows records instead of bytes.
-fn tidy(response: &mut Response) {
+fn tidy(response: &mut Response, own: &str) {
     match response {
         Response::Fetch(r) => {
+            for topic in &mut r.responses {
+                topic.partitions.sort_by_key(|p| p.partition_index);
+            }
+            // Kafka tells of what does not exist last.
+            let missing = |t: &FetchableTopicResponse| {
+                t.partitions
+                    .iter()
+                    .any(|p| [3, 100].contains(&p.error_code))
+            };
+            r.responses.sort_by_key(missing);
             for partition in r.responses.iter_mut().flat_map(|t| &mut t.partitions) {
+                // It looks aborted transactions up by positions of its index, and so tells of some too many.
+                let last = partition.records.clone().map(batches);
+                let last = last.and_then(|b| b.flatten().map(|b| b.last_offset()).max());
+                for aborted in partition.aborted_transactions.iter_mut() {
+                    aborted.retain(|a| last.is_some_and(|last| a.first_offset <= last));
+                }
                 let shown = partition.records.take().map(show);
                 partition.records = shown;
             }
@@ -95,7 +119,45 @@ fn tidy(response: &mut Response) {
                 result.configs.sort_by(|a, b| a.name.cmp(&b.name));
             }
         }
-        Response::ListGroups(r) => r.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id)),
+        Response::ListGroups(r) => {
+            r.groups.retain(|g| g.group_id.starts_with(own));
+            r.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        }
+        Response::ListTransactions(r) => {
+            let all = &mut r.transaction_states;
+            all.retain(|t| t.transactional_id.starts_with(own));
+            all.sort_by(|a, b| a.transactional_id.cmp(&b.transactional_id));
+        }
+        Response::DescribeTransactions(r) => {
+            for state in &mut r.transaction_states {
+                state.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+                for topic in &mut state.topics {
+                    topic.partitions.sort_unstable();
+                }
+            }
+        }
+        Response::DescribeProducers(r) => {
+            for partition in r.topics.iter_mut().flat_map(|t| &mut t.partitions) {
+                partition.active_producers.sort_by_key(|p| p.producer_id);
+            }
+        }
+        Response::JoinGroup(r) => r.members.sort_by(|a, b| a.metadata.cmp(&b.metadata)),
+        Response::DescribeGroups(r) => {
+            r.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+            for group in &mut r.groups {
+                let members = &mut group.members;
+                members.sort_by(|a, b| a.member_metadata.cmp(&b.member_metadata));
+            }
+        }
+        Response::DescribeClientQuotas(r) => {
+            for entry in r.entries.iter_mut().flatten() {
+                entry.values.sort_by(|a, b| a.key.cmp(&b.key));
+                let entity = &mut entry.entity;
+                entity.sort_by(|a, b| a.entity_type.cmp(&b.entity_type));
+            }
+            let entries = r.entries.iter_mut();
+            entries.for_each(|e| e.sort_by_key(|e| format!("{:?}", e.entity)));
+        }
         Response::OffsetFetch(r) => {
             r.topics.sort_by(|a, b| a.name.cmp(&b.name));
             for group in &mut r.groups {
@@ -105,6 +167,16 @@ fn tidy(response: &mut Response) {
                 }
             }
         }
+        Response::ConsumerGroupDescribe(r) => {
+            r.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        }
+        Response::AlterClientQuotas(r) => {
+            for entry in &mut r.entries {
+                let entity = &mut entry.entity;
+                entity.sort_by(|a, b| a.entity_type.cmp(&b.entity_type));
+            }
+        }
+        Response::DeleteGroups(r) => r.results.sort_by(|a, b| a.group_id.cmp(&b.group_id)),
         Response::DeleteTopics(r) => r.responses.sort_by(|a, b| a.name.cmp(&b.name)),
         Response::OffsetDelete(r) => {
             for topic in &mut r.topics {
@@ -142,6 +214,7 @@ fn show(records: Bytes) -> Bytes {
             batch.compression(),
         );
         let control = batch.is_control();
+        let stamped = batch.timestamp_type() == TimestampType::LogAppendTime;
         let Ok(records) = batch.records() else {
             text.push_str(" unreadable");
             continue;
@@ -151,11 +224,16 @@ fn show(records: Bytes) -> Bytes {
             let value = if control { None } else { record.value };
             let _ = write!(
                 text,
-                " ({} at {}: {:?} = {:?})",
+                " ({} at {}: {:?} = {:?} {:?})",
                 record.offset,
-                if control { 0 } else { record.timestamp },
+                if control || stamped {
+                    0
+                } else {
+                    record.timestamp
+                },
                 record.key,
-                value
+                value,
+                record.headers
             );
         }
     }

@@ -15,6 +15,9 @@ use crate::normal::lines;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long what a broker does after its answer may take to be seen.
+const SETTLED: Duration = Duration::from_secs(4);
+
 /// Answers that ask to be asked again: coordinators that load or move, transactions that are being ended.
 const TRANSIENT: &[i16] = &[14, 15, 16, 51];
 
@@ -90,9 +93,25 @@ pub(crate) struct Pair {
     pub(crate) differences: Differences,
     pub(crate) failures: Vec<String>,
     pub(crate) compared: BTreeMap<&'static str, usize>,
+    /// What was asked, where a round wants to tell of it.
+    pub(crate) trace: Option<Vec<String>>,
+    /// Lists of all groups or transactions are held to those whose names begin so.
+    pub(crate) own: String,
 }
 
 impl Pair {
+    pub(crate) async fn new(kafka: &str, ours: &str) -> Self {
+        Self {
+            kafka: Side::connect(kafka).await,
+            ours: Side::connect(ours).await,
+            differences: Differences::read(),
+            failures: Vec::new(),
+            compared: BTreeMap::new(),
+            trace: None,
+            own: String::new(),
+        }
+    }
+
     /// Asks both in one version; the answers are compared and returned, Kafka's first.
     pub(crate) async fn ask<Q>(
         &mut self,
@@ -101,10 +120,32 @@ impl Pair {
         build: impl Fn(&Side) -> Q,
     ) -> Option<(Q::Response, Q::Response)>
     where
-        Q: ApiRequest,
+        Q: ApiRequest + std::fmt::Debug,
         Q::Response: Clone + Into<Response> + std::fmt::Debug,
     {
-        self.compare(step, version, build, &[]).await
+        self.compare(step, version, build, &[], Duration::ZERO)
+            .await
+    }
+
+    /// The same of what changes nothing: asked again for a while if the answers differ, for what a broker does
+    /// after its answer takes its time.
+    pub(crate) async fn read<Q>(&mut self, step: &str, version: i16, build: impl Fn(&Side) -> Q)
+    where
+        Q: ApiRequest + std::fmt::Debug,
+        Q::Response: Clone + Into<Response> + std::fmt::Debug,
+    {
+        self.compare(step, version, build, TRANSIENT, SETTLED).await;
+    }
+
+    /// Asks both and compares nothing.
+    pub(crate) async fn raw<Q: ApiRequest>(
+        &mut self,
+        build: impl Fn(&Side) -> Q,
+        version: i16,
+    ) -> [Option<Q::Response>; 2] {
+        let kafka = self.kafka.ask(build(&self.kafka), version).await.ok();
+        let ours = self.ours.ask(build(&self.ours), version).await.ok();
+        [kafka, ours]
     }
 
     /// The same, asking again while a broker says that it is not ready.
@@ -115,16 +156,17 @@ impl Pair {
         build: impl Fn(&Side) -> Q,
     ) -> Option<(Q::Response, Q::Response)>
     where
-        Q: ApiRequest,
+        Q: ApiRequest + std::fmt::Debug,
         Q::Response: Clone + Into<Response> + std::fmt::Debug,
     {
-        self.compare(step, version, build, TRANSIENT).await
+        self.compare(step, version, build, TRANSIENT, Duration::ZERO)
+            .await
     }
 
     /// The same in every version of the API, lowest first.
     pub(crate) async fn all<Q>(&mut self, step: &str, build: impl Fn(&Side, i16) -> Q)
     where
-        Q: ApiRequest,
+        Q: ApiRequest + std::fmt::Debug,
         Q::Response: Clone + Into<Response> + std::fmt::Debug,
     {
         let versions = Q::API.versions();
@@ -140,80 +182,87 @@ impl Pair {
         version: i16,
         build: impl Fn(&Side) -> Q,
         again: &[i16],
+        settled: Duration,
     ) -> Option<(Q::Response, Q::Response)>
     where
-        Q: ApiRequest,
+        Q: ApiRequest + std::fmt::Debug,
         Q::Response: Clone + Into<Response> + std::fmt::Debug,
     {
         *self.compared.entry(Q::API.name()).or_default() += 1;
-        let mut answers = Vec::new();
-        for side in [&mut self.kafka, &mut self.ours] {
-            let end = Instant::now() + PATIENCE;
-            answers.push(loop {
-                let answer = side.ask(build(side), version).await;
-                let busy = answer.as_ref().is_ok_and(|answer| {
-                    let text = format!("{answer:?}");
-                    again
-                        .iter()
-                        .any(|code| text.contains(&format!("error_code: {code},")))
-                });
-                if !busy || Instant::now() > end {
-                    break answer;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            });
-        }
-        let (ours, kafka) = (answers.pop()?, answers.pop()?);
-        let shown = |answer: &Result<Q::Response, String>| match answer {
-            Ok(answer) => lines(answer.clone().into()),
-            Err(_) => vec!["no answer".to_owned()],
-        };
-        let (left, right) = (shown(&kafka), shown(&ours));
+        let began = Instant::now();
         let step = format!("{} v{version}: {step}", Q::API.name());
-        if let Some(unexplained) = self.differences.unexplained(&step, &left, &right) {
-            let reason = ours.as_ref().err().map(|e| format!(" ({e})"));
-            self.failures.push(format!(
-                "{step}{}\n{unexplained}",
-                reason.unwrap_or_default()
-            ));
+        loop {
+            let mut answers = Vec::new();
+            for side in [&mut self.kafka, &mut self.ours] {
+                answers.push(patiently(side, version, &build, again).await);
+            }
+            let (ours, kafka) = (answers.pop()?, answers.pop()?);
+            let shown = |answer: &Result<Q::Response, String>| match answer {
+                Ok(answer) => lines(answer.clone().into(), &self.own),
+                Err(_) => vec!["no answer".to_owned()],
+            };
+            let (left, right) = (shown(&kafka), shown(&ours));
+            let unexplained = self.differences.unexplained(&step, &left, &right);
+            if unexplained.is_some() && began.elapsed() < settled {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            if let Some(trace) = &mut self.trace {
+                trace.push(told(&step, &build(&self.kafka), &kafka));
+            }
+            if let Some(unexplained) = unexplained {
+                let reason = ours.as_ref().err().map(|e| format!(" ({e})"));
+                self.failures.push(format!(
+                    "{step}{}\n{unexplained}",
+                    reason.unwrap_or_default()
+                ));
+            }
+            return Some((kafka.ok()?, ours.ok()?));
         }
-        Some((kafka.ok()?, ours.ok()?))
     }
 
     /// Waits until both know a topic, and remembers its id.
     pub(crate) async fn settle(&mut self, topic: &str) {
         for side in [&mut self.kafka, &mut self.ours] {
-            let end = Instant::now() + PATIENCE;
-            loop {
-                let request = MetadataRequest {
-                    topics: Some(vec![MetadataRequestTopic {
-                        name: Some(topic.into()),
-                        ..MetadataRequestTopic::default()
-                    }]),
-                    ..MetadataRequest::default()
+            until(&format!("{topic} is there"), async || {
+                let Some(found) = metadata(side, topic).await else {
+                    return false;
                 };
-                let answer = side.ask(request, 12).await.unwrap();
-                let found = answer.topics.first().filter(|t| {
-                    t.error_code == 0
-                        && !t.partitions.is_empty()
-                        && t.partitions.iter().all(|p| p.error_code == 0)
-                });
+                let whole = found.error_code == 0
+                    && !found.partitions.is_empty()
+                    && found.partitions.iter().all(|p| p.error_code == 0);
                 // The metadata may be there before the partitions are.
-                let led = match found {
-                    Some(found) => leads(side, topic, found.partitions.len()).await,
-                    None => false,
-                };
-                if let Some(found) = found.filter(|_| led) {
+                if whole && leads(side, topic, found.partitions.len()).await {
                     side.topics.insert(topic.to_owned(), found.topic_id);
-                    break;
+                    return true;
                 }
-                assert!(
-                    Instant::now() < end,
-                    "{topic} is not known to {}",
-                    side.address
-                );
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+                false
+            })
+            .await;
+        }
+    }
+
+    /// Waits until neither knows a topic.
+    pub(crate) async fn gone(&mut self, topic: &str) {
+        for side in [&mut self.kafka, &mut self.ours] {
+            until(&format!("{topic} is gone"), async || {
+                let found = metadata(side, topic).await;
+                found.is_some_and(|t| t.error_code == 3)
+            })
+            .await;
+            side.topics.remove(topic);
+        }
+    }
+
+    /// Waits until both lead so many partitions of a topic.
+    pub(crate) async fn grown(&mut self, topic: &str, partitions: usize) {
+        for side in [&mut self.kafka, &mut self.ours] {
+            until(&format!("{topic} has grown"), async || {
+                let found = metadata(side, topic).await;
+                found.is_some_and(|t| t.partitions.len() == partitions)
+                    && leads(side, topic, partitions).await
+            })
+            .await;
         }
     }
 
@@ -227,6 +276,75 @@ impl Pair {
         .await;
         self.settle(name).await;
     }
+}
+
+/// One side's answer, asked for again while it says that it is not ready.
+async fn patiently<Q: ApiRequest>(
+    side: &mut Side,
+    version: i16,
+    build: &impl Fn(&Side) -> Q,
+    again: &[i16],
+) -> Result<Q::Response, String>
+where
+    Q::Response: std::fmt::Debug,
+{
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = side.ask(build(side), version).await;
+        let busy = answer.as_ref().is_ok_and(|answer| {
+            let text = format!("{answer:?}");
+            again
+                .iter()
+                .any(|code| text.contains(&format!("error_code: {code},")))
+        });
+        if !busy || Instant::now() > end {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A line for the trace: the request but for its empty fields, and the errors of Kafka's answer.
+fn told<Q: std::fmt::Debug, A: std::fmt::Debug>(
+    step: &str,
+    request: &Q,
+    answer: &Result<A, String>,
+) -> String {
+    let answer = match answer {
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => format!("no answer: {error}"),
+    };
+    let errors: Vec<&str> = answer
+        .split("error_code: ")
+        .skip(1)
+        .filter_map(|rest| rest.split([',', ' ']).next())
+        .collect();
+    let short: String = format!("{request:?}")
+        .replace(", unknown_tagged_fields: {}", "")
+        .chars()
+        .take(900)
+        .collect();
+    format!("{step} {short} -> {errors:?}")
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(Instant::now() < end, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What a side's metadata say of a topic.
+async fn metadata(side: &mut Side, topic: &str) -> Option<MetadataResponseTopic> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(topic.into()),
+            ..MetadataRequestTopic::default()
+        }]),
+        ..MetadataRequest::default()
+    };
+    side.ask(request, 12).await.ok()?.topics.into_iter().next()
 }
 
 /// Whether the broker answers for every partition of a topic.
