@@ -62,6 +62,18 @@ def java():
     return path.read_text().strip(), None
 
 
+def classes(classpath):
+    """The folder with what is in `java/`, compiled if it has changed."""
+    folder = CACHE / "classes"
+    sources = sorted((HERE / "java").glob("*.java"))
+    stale = [s for s in sources if not (folder / f"{s.stem}.class").exists()
+             or (folder / f"{s.stem}.class").stat().st_mtime < s.stat().st_mtime]
+    if stale:
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["javac", "-nowarn", "-d", str(folder), "-cp", classpath, *map(str, sources)], check=True)
+    return folder
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -74,7 +86,8 @@ class Broker:
     def launch(self, command, log, port, seconds):
         self.bootstrap = f"127.0.0.1:{port}"
         self.log = log
-        with open(log, "w") as out:
+        self.how = (command, log, port, seconds)
+        with open(log, "a") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.alive():
@@ -86,8 +99,24 @@ class Broker:
         self.stop()
         raise SystemExit(f"the broker did not come up:\n{Path(log).read_text()[-2000:]}")
 
+    def glob(self, pattern):
+        """Files in the log directories."""
+        return sorted(path for folder in self.dirs for path in folder.glob(pattern))
+
+    def segments(self, topic):
+        return self.glob(f"{topic}-0/*.log")
+
     def alive(self):
         return self.process.poll() is None
+
+    def kill(self):
+        """What a crash does: nothing is written any more."""
+        self.process.kill()
+        self.process.wait()
+
+    def again(self):
+        """Starts it where it was."""
+        self.launch(*self.how)
 
     def stop(self):
         if self.alive():
@@ -104,10 +133,13 @@ class Thalweg(Broker):
         binary = binary or self.build()
         self.data = scratch / "data"
         port = port or free_port()
-        overrides = [f"--override={key}={value}" for key, value in (("num.partitions", 1),)]
+        # Several log directories, so that partitions can be moved between them.
+        self.dirs = [self.data / "one", self.data / "two"]
+        settings = {"num.partitions": 1, "log.dirs": ",".join(map(str, self.dirs))}
+        overrides = [f"--override={key}={value}" for key, value in settings.items()]
         command = [binary, "server", "--data-dir", str(self.data), "--listen", f"127.0.0.1:{port}",
                    "--pg-listen", "127.0.0.1:0", *overrides]
-        self.launch(command, logs / "broker.log", port, 30)
+        self.launch(command, logs / f"{scratch.name}.log", port, 30)
 
     @staticmethod
     def build():
@@ -115,10 +147,6 @@ class Thalweg(Broker):
         subprocess.run([os.environ.get("CARGO", "cargo"), "build", "-p", "thalweg", "--locked"], cwd=root, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
         return str(target / "debug" / "thalweg")
-
-    def segments(self, topic):
-        return sorted((self.data / f"{topic}-0").glob("*.log"))
-
 
 class Kafka(Broker):
     def __init__(self, scratch, logs, port=0, _binary=None):
@@ -128,17 +156,17 @@ class Kafka(Broker):
         self.data = scratch / "data"
         port = port or free_port()
         controller = free_port()
-        config = {"process.roles": "broker,controller", "node.id": 1, "log.dirs": self.data,
+        self.dirs = [self.data / "one", self.data / "two"]
+        config = {"process.roles": "broker,controller", "node.id": 1, "log.dirs": ",".join(map(str, self.dirs)),
                   "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
                   "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
                   "controller.listener.names": "CONTROLLER", **SINGLE}
+        scratch.mkdir(exist_ok=True)
         file = scratch / "server.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
         jvm = [*JVM, "-cp", f"{HERE / 'java'}:{classpath}"]
         cluster = "4L6g3nShT-eMCtK--X86sw"
         subprocess.run([*jvm, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(file)],
                        check=True, capture_output=True)
-        self.launch([*jvm, "kafka.Kafka", str(file)], logs / "broker.log", port, 90)
+        self.launch([*jvm, "kafka.Kafka", str(file)], logs / f"{scratch.name}.log", port, 90)
 
-    def segments(self, topic):
-        return sorted((self.data / f"{topic}-0").glob("*.log"))
