@@ -25,8 +25,10 @@ async def call(function, *args, **named):
 
 
 class ProducerDriver:
-    def __init__(self, bootstrap, compression=None, acks=None, transactional_id=None, max_bytes=None):
-        config = {"bootstrap_servers": bootstrap, "linger_ms": 5, "enable_idempotence": acks in (None, "all")}
+    def __init__(self, bootstrap, compression=None, acks=None, transactional_id=None, max_bytes=None,
+                 idempotent=False):
+        config = {"bootstrap_servers": bootstrap, "linger_ms": 5,
+                  "enable_idempotence": idempotent or acks in (None, "all")}
         if acks is not None:
             config["acks"] = acks
         if compression and compression != "none":
@@ -81,18 +83,21 @@ class ProducerDriver:
 
 class ConsumerDriver:
     def __init__(self, bootstrap, group, topics, isolation="read_uncommitted", instance=None, assignor=None,
-                 protocol=None, max_bytes=None):
+                 protocol=None, max_bytes=None, pattern=None):
         if protocol or assignor:
             skip("aiokafka has neither group.protocol=consumer nor cooperative rebalances")
         config = {"bootstrap_servers": bootstrap, "group_id": group, "enable_auto_commit": False,
                   "auto_offset_reset": "earliest", "isolation_level": isolation, "fetch_max_wait_ms": 100,
-                  "session_timeout_ms": 10000, "heartbeat_interval_ms": 300, "metadata_max_age_ms": 2000}
+                  "session_timeout_ms": 10000, "heartbeat_interval_ms": 300,
+                  "metadata_max_age_ms": 500 if pattern else 2000}
         if instance:
             config["group_instance_id"] = instance
         if max_bytes:
             config.update({"max_partition_fetch_bytes": max_bytes, "fetch_max_bytes": max_bytes})
         self.group = group
         self.inner = wait(call(AIOKafkaConsumer, *(topics or []), **config))
+        if pattern:
+            wait(call(self.inner.subscribe, pattern=pattern))
         wait(self.inner.start())
 
     def assign(self, places):
@@ -172,6 +177,10 @@ class Driver:
     def alter_topic_config(self, topic, changes):
         # It only knows AlterConfigs, which replaces all of a topic's settings.
         wait(self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changes)]))
+
+    def cluster(self):
+        found = wait(self.admin.describe_cluster())
+        return found["cluster_id"], len(found["brokers"])
 
     def groups(self):
         return {g[0] for g in wait(self.admin.list_consumer_groups())}

@@ -10,8 +10,11 @@ from suite import Message
 
 
 class ProducerDriver:
-    def __init__(self, bootstrap, compression=None, acks=None, transactional_id=None, max_bytes=None):
+    def __init__(self, bootstrap, compression=None, acks=None, transactional_id=None, max_bytes=None,
+                 idempotent=False):
         config = {"bootstrap.servers": bootstrap, "linger.ms": 5}
+        if idempotent:
+            config["enable.idempotence"] = True
         if compression:
             config["compression.type"] = compression
         if acks is not None:
@@ -75,7 +78,7 @@ class ProducerDriver:
 
 class ConsumerDriver:
     def __init__(self, bootstrap, group, topics, isolation="read_uncommitted", instance=None, assignor=None,
-                 protocol=None, max_bytes=None):
+                 protocol=None, max_bytes=None, pattern=None):
         config = {"bootstrap.servers": bootstrap, "group.id": group or "none", "enable.auto.commit": False,
                   "auto.offset.reset": "earliest", "isolation.level": isolation, "fetch.wait.max.ms": 100}
         if protocol:
@@ -89,9 +92,11 @@ class ConsumerDriver:
         if max_bytes:
             config.update({"fetch.message.max.bytes": max_bytes, "fetch.max.bytes": max_bytes,
                            "receive.message.max.bytes": max_bytes * 2})
+        if pattern:
+            config["topic.metadata.refresh.interval.ms"] = 500
         self.inner = Consumer(config)
-        if topics:
-            self.inner.subscribe(topics)
+        if topics or pattern:
+            self.inner.subscribe(topics or [pattern])
 
     def assign(self, places):
         self.inner.assign([TopicPartition(t, p, o) for t, p, o in places])
@@ -165,6 +170,10 @@ class Driver:
                    for key, value in changes.items()]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         self.done(self.admin.incremental_alter_configs([resource]))
+
+    def cluster(self):
+        found = self.admin.describe_cluster().result(40)
+        return found.cluster_id, len(found.nodes)
 
     def groups(self):
         return {g.group_id for g in self.admin.list_consumer_groups().result(40).valid}

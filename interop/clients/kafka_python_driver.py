@@ -8,12 +8,15 @@ from suite import Message, skip
 
 
 class ProducerDriver:
-    def __init__(self, bootstrap, compression=None, acks="all", transactional_id=None, max_bytes=None):
+    def __init__(self, bootstrap, compression=None, acks="all", transactional_id=None, max_bytes=None,
+                 idempotent=False):
         config = {"bootstrap_servers": bootstrap, "acks": acks, "linger_ms": 5}
         if compression and compression != "none":
             config["compression_type"] = compression
         if acks != "all":
             config["enable_idempotence"] = False
+        if idempotent:
+            config["enable_idempotence"] = True
         if transactional_id:
             config.update({"transactional_id": transactional_id, "transaction_timeout_ms": 30000})
         if max_bytes:
@@ -55,21 +58,22 @@ class ProducerDriver:
 
 class ConsumerDriver:
     def __init__(self, bootstrap, group, topics, isolation="read_uncommitted", instance=None, assignor=None,
-                 protocol=None, max_bytes=None):
+                 protocol=None, max_bytes=None, pattern=None):
         if protocol:
             skip("kafka-python has no group.protocol=consumer")
         if assignor:
             skip("its cooperative rebalance stops reading, with Apache Kafka too")
         config = {"bootstrap_servers": bootstrap, "group_id": group, "enable_auto_commit": False,
                   "auto_offset_reset": "earliest", "isolation_level": isolation, "fetch_max_wait_ms": 100,
-                  "session_timeout_ms": 10000, "heartbeat_interval_ms": 300, "metadata_max_age_ms": 2000}
+                  "session_timeout_ms": 10000, "heartbeat_interval_ms": 300,
+                  "metadata_max_age_ms": 500 if pattern else 2000}
         if instance:
             config["group_instance_id"] = instance
         if max_bytes:
             config.update({"max_partition_fetch_bytes": max_bytes, "fetch_max_bytes": max_bytes})
         self.inner = KafkaConsumer(**config)
-        if topics:
-            self.inner.subscribe(topics)
+        if topics or pattern:
+            self.inner.subscribe(topics or (), pattern=pattern)
 
     def assign(self, places):
         self.inner.assign([TopicPartition(t, p) for t, p, _ in places])
@@ -138,6 +142,10 @@ class Driver:
 
     def alter_topic_config(self, topic, changes):
         self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changes)])
+
+    def cluster(self):
+        found = self.admin.describe_cluster()
+        return found["cluster_id"], len(found["brokers"])
 
     def groups(self):
         return {g["group_id"] for g in self.admin.list_groups()}

@@ -250,6 +250,42 @@ def consumer_protocol(d):
     rebalance(d, protocol="consumer")
 
 
+def pattern(d):
+    """A subscription by pattern takes a topic that is made later, too."""
+    prefix, group = name("pattern"), name("g")
+    d.create_topic(f"{prefix}-a", 1)
+    d.create_topic(name("other"), 1)
+    consumer = d.consumer(group, pattern=f"^{prefix}-.*")
+    until("the first topic", lambda: consumer.poll(0.1) is not None and consumer.assignment() == [(f"{prefix}-a", 0)])
+    d.create_topic(f"{prefix}-b", 1)
+    until("both topics", lambda: consumer.poll(0.1) is not None and len(consumer.assignment()) == 2)
+    consumer.close()
+
+
+def idempotent(d):
+    topic = name("idempotent")
+    d.create_topic(topic, 1)
+    producer = d.producer(idempotent=True)
+    for n in range(500):
+        producer.send(topic, b"%d" % n, partition=0)
+    acks = producer.flush()
+    producer.close()
+    equal(sorted(acks), [(0, n) for n in range(500)], "acknowledged")
+    equal([m.value for m in read_all(d, topic, 0, 500)], [b"%d" % n for n in range(500)], "in order")
+
+
+def made_by_producing(d):
+    topic = name("auto")
+    fill(d, topic, 5)
+    equal(len(read_all(d, topic, 0, 5)), 5, "messages")
+
+
+def admin_cluster(d):
+    cluster, nodes = d.cluster()
+    assert cluster, "no cluster id"
+    equal(nodes, 1, "brokers")
+
+
 def transactions(d):
     topic = name("txn")
     d.create_topic(topic, 2)
@@ -400,14 +436,14 @@ def delete_records(d):
 
 def big_messages(d):
     topic = name("big")
-    d.create_topic(topic, 1, {"max.message.bytes": str(10 << 20)})
-    sizes = (1 << 20, 3 << 20, 8 << 20)
-    producer = d.producer(max_bytes=9 << 20)
+    d.create_topic(topic, 1, {"max.message.bytes": str(11 << 20)})
+    sizes = (1 << 20, 3 << 20, 10 << 20)
+    producer = d.producer(max_bytes=11 << 20)
     for size in sizes:
         producer.send(topic, os.urandom(1024) * (size // 1024), partition=0)
         producer.flush()
     producer.close()
-    equal([len(m.value) for m in read_all(d, topic, 0, 3, max_bytes=12 << 20)], list(sizes), "sizes")
+    equal([len(m.value) for m in read_all(d, topic, 0, 3, max_bytes=13 << 20)], list(sizes), "sizes")
     small = name("small")
     d.create_topic(small, 1)
     producer = d.producer(max_bytes=9 << 20)
@@ -460,6 +496,9 @@ CHECKS = [
     ("cooperative rebalance", cooperative),
     ("static member", static_member),
     ("consumer protocol", consumer_protocol),
+    ("pattern", pattern),
+    ("idempotence", idempotent),
+    ("topics made by producing", made_by_producing),
     ("transactions", transactions),
     ("open transaction", open_transaction),
     ("offsets in transactions", transactional_offsets),
@@ -467,6 +506,7 @@ CHECKS = [
     ("admin: topics", admin_topics),
     ("admin: configs", admin_configs),
     ("admin: groups", admin_groups),
+    ("admin: the cluster", admin_cluster),
     ("delete records", delete_records),
     ("big messages", big_messages),
     ("keyless on compacted", compacted),

@@ -639,10 +639,10 @@ public final class Interop {
     }
 
     static void big() throws Exception {
-        String topic = topic("big", 1, Map.of("max.message.bytes", "10485760")), small = topic("small", 1);
-        Map<String, ?> config = Map.of("max.request.size", 10 << 20, "buffer.memory", 64L << 20);
+        String topic = topic("big", 1, Map.of("max.message.bytes", "11534336")), small = topic("small", 1);
+        Map<String, ?> config = Map.of("max.request.size", 11 << 20, "buffer.memory", 64L << 20);
         try (KafkaProducer<byte[], byte[]> producer = producer(config)) {
-            for (int size : new int[] {1 << 20, 3 << 20, 8 << 20}) {
+            for (int size : new int[] {1 << 20, 3 << 20, 10 << 20}) {
                 byte[] value = new byte[size];
                 new Random(size).nextBytes(value);
                 producer.send(new ProducerRecord<>(topic, 0, NONE, value)).get();
