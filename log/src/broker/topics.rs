@@ -1,6 +1,8 @@
 //! Creating topics: what a request may ask for, and the command it becomes.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 use uuid::Uuid;
 
@@ -25,6 +27,32 @@ pub(crate) fn told<T>(result: Result<T, Refused>) -> (i16, Option<Str>) {
         Ok(_) => (ErrorCode::None.code(), None),
         Err((code, message)) => (code.code(), Some(Str::from(message))),
     }
+}
+
+/// Each thing that a request asks for once, the first of those with the same key, and whether there were more.
+pub(crate) fn once<T, K: Hash + Eq>(asked: Vec<T>, key: impl Fn(&T) -> K) -> Vec<(T, bool)> {
+    let mut all: Vec<(T, bool)> = Vec::with_capacity(asked.len());
+    let mut known: HashMap<K, usize> = HashMap::with_capacity(asked.len());
+    for asked in asked {
+        match known.entry(key(&asked)) {
+            Entry::Vacant(new) => {
+                new.insert(all.len());
+                all.push((asked, false));
+            }
+            Entry::Occupied(at) => {
+                if let Some((_, twice)) = all.get_mut(*at.get()) {
+                    *twice = true;
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What is answered for a topic that a request names more than once.
+pub(crate) fn named_twice(name: &str) -> Refused {
+    let message = format!("The request names topic '{name}' twice.");
+    (ErrorCode::InvalidRequest, message)
 }
 
 /// A topic to create.
@@ -151,7 +179,11 @@ impl NewTopic {
             check_assignment(image, &assignment, factor)?;
             return Ok(assignment);
         }
-        if self.replication_factor < -1 || self.replication_factor == 0 {
+        let factor = match self.replication_factor {
+            -1 => core.settings.replication_factor,
+            n => n,
+        };
+        if factor < 1 {
             return Err((
                 ErrorCode::InvalidReplicationFactor,
                 "Replication factor must be larger than 0, or -1 to use the default value."
@@ -176,23 +208,14 @@ impl NewTopic {
             }
             n => n,
         };
-        let factor = match self.replication_factor {
-            -1 => core.settings.replication_factor,
-            n => n,
-        };
         let known = brokers.len();
         match usize::try_from(factor) {
-            Ok(n) if n > 0 && n <= known => Ok(spread(brokers, partitions, n)),
-            Ok(n) if n > known => Err((
+            Ok(n) if n <= known => Ok(spread(brokers, partitions, n)),
+            _ => Err((
                 ErrorCode::InvalidReplicationFactor,
                 format!(
                     "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {known} broker(s) are registered."
                 ),
-            )),
-            _ => Err((
-                ErrorCode::InvalidReplicationFactor,
-                "Replication factor must be larger than 0, or -1 to use the default value."
-                    .to_owned(),
             )),
         }
     }
@@ -285,6 +308,13 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn each_is_asked_once() {
+        let asked = vec![("b", 1), ("a", 2), ("b", 3), ("b", 4)];
+        let all = once(asked, |(name, _)| *name);
+        assert_eq!(all, [(("b", 1), true), (("a", 2), false)]);
     }
 
     #[test]

@@ -37,6 +37,22 @@ pub struct PartitionImage {
     pub partition_epoch: i32,
 }
 
+impl PartitionImage {
+    /// The leader, where it is a broker that is registered; else -1.
+    pub fn alive_leader(&self, image: &MetadataImage) -> i32 {
+        match image.broker(self.leader) {
+            Some(leader) => leader.id,
+            None => -1,
+        }
+    }
+
+    /// The replicas whose brokers are not registered.
+    pub fn offline_replicas(&self, image: &MetadataImage) -> Vec<i32> {
+        let replicas = self.replicas.iter().copied();
+        replicas.filter(|id| image.broker(*id).is_none()).collect()
+    }
+}
+
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicImage {

@@ -139,9 +139,9 @@ async fn records_are_deleted_up_to_the_high_watermark() {
     for value in ["a", "b", "c"] {
         bench.produce("t", 1, batch(&[value])).await;
     }
-    let delete = |offset: i64| DeleteRecordsRequest {
+    let delete_of = |topic: &str, offset: i64| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
-            name: Str::from("t"),
+            name: Str::from(topic),
             partitions: vec![DeleteRecordsPartition {
                 offset,
                 ..Default::default()
@@ -150,6 +150,21 @@ async fn records_are_deleted_up_to_the_high_watermark() {
         }],
         ..Default::default()
     };
+    let delete = |offset| delete_of("t", offset);
+    // A topic that is only compacted keeps the newest record of each key.
+    for (policy, expected) in [
+        ("compact", ErrorCode::PolicyViolation),
+        ("compact,delete", ErrorCode::None),
+        ("", ErrorCode::None),
+    ] {
+        let name = format!("policy-{}", policy.len());
+        let configs = [("cleanup.policy", policy)];
+        assert_eq!(bench.create(&name, 1, &configs).await.error_code, 0);
+        bench.produce(&name, 1, batch(&["a"])).await;
+        let answer = bench.ask(delete_of(&name, -1)).await;
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!(code(partition.error_code), expected, "{policy}");
+    }
     let too_far = bench.ask(delete(4)).await.topics[0].partitions[0].clone();
     assert_eq!(code(too_far.error_code), ErrorCode::OffsetOutOfRange);
     assert_eq!(

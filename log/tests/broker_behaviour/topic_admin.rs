@@ -180,6 +180,22 @@ async fn creations_are_checked_also_when_only_validated() {
         (topic("new", 0, &[]), InvalidPartitions),
         (topic("new", -2, &[]), InvalidPartitions),
         (topic("new", 1, &[("no.such", "1")]), InvalidConfig),
+        // The settings are looked at first, then the replication factor.
+        (topic("new", 0, &[("no.such", "1")]), InvalidConfig),
+        (
+            CreatableTopic {
+                replication_factor: 0,
+                ..topic("new", 0, &[])
+            },
+            InvalidReplicationFactor,
+        ),
+        (
+            CreatableTopic {
+                replication_factor: 2,
+                ..topic("new", 0, &[])
+            },
+            InvalidPartitions,
+        ),
         (topic("new", 1, &[("retention.ms", "x")]), InvalidConfig),
         (assigned("new", &[&[id], &[]]), InvalidReplicaAssignment),
         (assigned("new", &[&[id + 1]]), InvalidReplicaAssignment),
@@ -331,6 +347,26 @@ async fn topics_are_deleted_by_name_or_by_id_once() {
     );
     assert_eq!(bench.names().await, ["u"]);
 
+    // By its name and by its id is twice as well.
+    let id = bench.create("v", 1, &[]).await.topic_id;
+    let request = DeleteTopicsRequest {
+        topics: vec![
+            deletion(Option::None, id),
+            deletion(Some("v"), Uuid::nil()),
+            deletion(Some("u"), Uuid::nil()),
+        ],
+        ..Default::default()
+    };
+    let answer = bench.ask(request).await;
+    let found: Vec<_> = answer
+        .responses
+        .iter()
+        .map(|r| (r.name.as_deref(), code(r.error_code)))
+        .collect();
+    assert_eq!(found, [(Some("v"), InvalidRequest), (Some("u"), None)]);
+    assert_eq!(answer.responses[0].topic_id, id);
+    assert_eq!(bench.names().await, ["v"]);
+
     let barred = Bench::start(&[("delete.topic.enable", "false")]).await;
     barred.create("t", 1, &[]).await;
     for version in 1..=5 {
@@ -416,6 +452,12 @@ async fn topics_are_described_page_by_page() {
     let answer = bench.ask(page(&[], 9, Some(("aa", 5)))).await;
     assert_eq!(answer.topics.len(), 1);
     assert_eq!(answer.topics[0].partitions.len(), 3);
+    // The broker's own limit counts, too.
+    let small = Bench::start(&[("max.request.partition.size.limit", "2")]).await;
+    small.create("a", 3, &[]).await;
+    let answer = small.ask(page(&["a"], 9, Option::None)).await;
+    assert_eq!(answer.topics[0].partitions.len(), 2);
+    assert_eq!(answer.next_cursor.unwrap().partition_index, 2);
     let bad: ErrorCode =
         code(bench.ask(page(&["b d"], 9, Option::None)).await.topics[0].error_code);
     assert_eq!(bad, InvalidTopicException);

@@ -1,17 +1,16 @@
 //! CreatePartitions: raises a topic's partition count; partitions are never taken away.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::broker::core::{Context, Core};
 use crate::broker::quotas::Mutations;
 use crate::broker::topics::{self, Refused, told};
 use crate::controller::Command;
+use crate::wire::ErrorCode;
 use crate::wire::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
     CreatePartitionsTopicResult,
 };
-use crate::wire::{ErrorCode, Str};
 
 /// The most partitions that one request may add to a topic.
 const MAX_NEW: i32 = 10_000;
@@ -25,25 +24,15 @@ pub(crate) async fn handle(
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
-    let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
-    let mut times: HashMap<Str, usize> = HashMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    for topic in request.topics {
+    let asked = topics::once(request.topics, |topic| topic.name.clone());
+    let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(asked.len());
+    for (topic, twice) in asked {
         let name = topic.name.clone();
-        if times.get(&name).is_some_and(|times| *times > 1) {
-            if results.iter().all(|result| result.name != name) {
-                results.push(CreatePartitionsTopicResult {
-                    error_code: ErrorCode::InvalidRequest.code(),
-                    error_message: Some(format!("The request names topic '{name}' twice.").into()),
-                    name,
-                    ..CreatePartitionsTopicResult::default()
-                });
-            }
-            continue;
-        }
-        let created = create(core, topic, request.validate_only, &mut mutations).await;
+        let created = if twice {
+            Err(topics::named_twice(&name))
+        } else {
+            create(core, topic, request.validate_only, &mut mutations).await
+        };
         let (error_code, error_message) = told(created);
         results.push(CreatePartitionsTopicResult {
             name,

@@ -1,6 +1,5 @@
 //! CreateTopics: each topic with all its partitions and configs, or not at all.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::broker::core::{Context, Core};
@@ -23,25 +22,12 @@ pub(crate) async fn handle(
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
-    let mut times: HashMap<Str, usize> = HashMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    let mut answers: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    let asked = topics::once(request.topics, |topic| topic.name.clone());
+    let mut answers: Vec<CreatableTopicResult> = Vec::with_capacity(asked.len());
+    for (topic, twice) in asked {
         let name = topic.name.clone();
-        let told = |answer: &CreatableTopicResult| answer.name == name;
-        if times.get(&name).copied().unwrap_or(0) > 1 && answers.iter().any(told) {
-            continue;
-        }
-        let result = if times.get(&name).copied().unwrap_or(0) > 1 {
-            if answers.iter().any(|answer| answer.name == name) {
-                continue;
-            }
-            Err((
-                ErrorCode::InvalidRequest,
-                format!("Duplicate topic '{name}' in the request."),
-            ))
+        let result = if twice {
+            Err(topics::named_twice(&name))
         } else {
             create(core, topic, request.validate_only, &mut mutations).await
         };

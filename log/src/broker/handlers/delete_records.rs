@@ -1,4 +1,4 @@
-//! DeleteRecords: moves the log start offset up.
+//! DeleteRecords: moves the log start offset up, unless the topic is only compacted.
 
 use std::sync::Arc;
 
@@ -58,6 +58,10 @@ fn delete(core: &Core, topic: &str, index: i32, offset: i64) -> Result<i64, Erro
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = core.replicas.registry().partition(topic, index)?;
+    let config = partition.log.config();
+    if config.cleanup_compact && !config.cleanup_delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
     let position = partition.log.position();
     let before = if offset == HIGH_WATERMARK {
         position.high_watermark

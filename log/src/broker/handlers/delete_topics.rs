@@ -1,11 +1,14 @@
 //! DeleteTopics: by name or by id.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::broker::core::{Context, Core};
 use crate::broker::quotas::Mutations;
 use crate::broker::topics;
-use crate::controller::Command;
+use crate::controller::{Command, MetadataImage};
 use crate::wire::messages::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
@@ -27,36 +30,29 @@ pub(crate) async fn handle(
             ..DeleteTopicState::default()
         });
     let asked: Vec<_> = request.topics.into_iter().chain(by_name).collect();
+    let asked = resolved(&core.image(), asked);
     let mut mutations = core.client_quotas.mutations(cx, STRICT_SINCE);
     let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(asked.len());
-    for (at, topic) in asked.iter().enumerate() {
-        let twice = |others: &[DeleteTopicState]| {
-            others
-                .iter()
-                .any(|other| (&other.name, other.topic_id) == (&topic.name, topic.topic_id))
-        };
-        let (before, after) = (asked.get(..at), asked.get(at + 1..));
-        if before.is_some_and(twice) {
-            continue;
-        }
+    for topic in asked {
         let deleted = if !core.settings.delete_topics {
             Err(disabled(cx.version))
-        } else if after.is_some_and(twice) {
+        } else if topic.twice {
             Err((
                 ErrorCode::InvalidRequest,
                 "The request names the topic twice.".to_owned(),
             ))
         } else {
-            delete(core, topic, &mut mutations).await
+            delete(core, &topic.state, &mut mutations).await
         };
+        let DeleteTopicState { name, topic_id, .. } = topic.state;
         responses.push(
             deleted.unwrap_or_else(|(code, message)| DeletableTopicResult {
                 // Who asked by id is not told the name.
-                name: match topic.topic_id.is_nil() && cx.version < 6 {
-                    true => Some(topic.name.clone().unwrap_or_default()),
-                    false => topic.name.clone(),
+                name: match topic_id.is_nil() && cx.version < 6 {
+                    true => Some(name.unwrap_or_default()),
+                    false => name,
                 },
-                topic_id: topic.topic_id,
+                topic_id: topic.same.unwrap_or(topic_id),
                 error_code: code.code(),
                 error_message: Some(Str::from(message)),
                 ..DeletableTopicResult::default()
@@ -68,6 +64,44 @@ pub(crate) async fn handle(
         throttle_time_ms: mutations.throttle_time_ms(),
         ..DeleteTopicsResponse::default()
     }
+}
+
+/// A topic that is to be deleted, once, however often the request names it.
+struct Asked {
+    state: DeleteTopicState,
+    twice: bool,
+    /// Its id, where the request names it by that as well.
+    same: Option<Uuid>,
+}
+
+/// What is asked for, each topic once: what is said of one by its name stands for what is said by its id.
+fn resolved(image: &MetadataImage, asked: Vec<DeleteTopicState>) -> Vec<Asked> {
+    let is_id = |state: &DeleteTopicState| state.name.is_none() && !state.topic_id.is_nil();
+    let id_of = |state: &DeleteTopicState| {
+        let name = state.name.as_ref().filter(|_| state.topic_id.is_nil())?;
+        image.topic(name).map(|topic| topic.id)
+    };
+    let named: HashSet<Uuid> = asked.iter().filter_map(id_of).collect();
+    let by_id: HashSet<Uuid> = asked
+        .iter()
+        .filter(|state| is_id(state))
+        .map(|state| state.topic_id)
+        .collect();
+    let asked = asked
+        .into_iter()
+        .filter(|state| !is_id(state) || !named.contains(&state.topic_id));
+    let key = |state: &DeleteTopicState| (state.name.clone(), state.topic_id);
+    topics::once(asked.collect(), key)
+        .into_iter()
+        .map(|(state, twice)| {
+            let same = id_of(&state).filter(|id| by_id.contains(id));
+            Asked {
+                twice: twice || same.is_some(),
+                same,
+                state,
+            }
+        })
+        .collect()
 }
 
 /// Versions before 3 have no error of their own for it.

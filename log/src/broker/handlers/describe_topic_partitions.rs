@@ -12,9 +12,6 @@ use crate::wire::messages::{
 };
 use crate::wire::{ErrorCode, Str};
 
-/// The most partitions on a page.
-const MAX_PAGE: i32 = 2000;
-
 pub(crate) fn handle(
     core: &Core,
     request: &DescribeTopicPartitionsRequest,
@@ -36,8 +33,9 @@ pub(crate) fn handle(
     if from_partition < 0 || lost {
         return invalid_cursor(request);
     }
-    let mut room =
-        usize::try_from(request.response_partition_limit.clamp(1, MAX_PAGE)).unwrap_or(1);
+    let limit = core.settings.request_partition_limit;
+    let limit = request.response_partition_limit.min(limit).max(1);
+    let mut room = usize::try_from(limit).unwrap_or(1);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.into_iter().filter(|n| *n >= from_topic) {
         if room == 0 {
@@ -72,10 +70,11 @@ pub(crate) fn handle(
             .take(room)
             .map(|(index, p)| DescribeTopicPartitionsResponsePartition {
                 partition_index: index,
-                leader_id: p.leader,
+                leader_id: p.alive_leader(&image),
                 leader_epoch: p.leader_epoch,
                 replica_nodes: p.replicas.clone(),
                 isr_nodes: p.isr.clone(),
+                offline_replicas: p.offline_replicas(&image),
                 eligible_leader_replicas: Some(vec![]),
                 last_known_elr: Some(vec![]),
                 ..DescribeTopicPartitionsResponsePartition::default()

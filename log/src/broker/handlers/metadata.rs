@@ -169,25 +169,19 @@ fn describe(image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic 
     let partitions = (0i32..)
         .zip(&topic.partitions)
         .map(|(index, p)| {
-            let led = p.leader >= 0 && image.broker(p.leader).is_some();
+            let leader = p.alive_leader(image);
             MetadataResponsePartition {
-                error_code: if led {
-                    ErrorCode::None
-                } else {
-                    ErrorCode::LeaderNotAvailable
+                error_code: match leader {
+                    -1 => ErrorCode::LeaderNotAvailable,
+                    _ => ErrorCode::None,
                 }
                 .code(),
                 partition_index: index,
-                leader_id: if led { p.leader } else { -1 },
+                leader_id: leader,
                 leader_epoch: p.leader_epoch,
                 replica_nodes: p.replicas.clone(),
                 isr_nodes: p.isr.clone(),
-                offline_replicas: p
-                    .replicas
-                    .iter()
-                    .copied()
-                    .filter(|id| image.broker(*id).is_none())
-                    .collect(),
+                offline_replicas: p.offline_replicas(image),
                 ..MetadataResponsePartition::default()
             }
         })
