@@ -228,6 +228,37 @@ fn a_new_member_is_told_its_id_first() {
 }
 
 #[test]
+fn the_first_member_waits_for_no_id_that_was_given_out() {
+    let mut bench = Bench::new(GroupConfig::default());
+    let told = bench.join(Join {
+        member_id_required: true,
+        ..dynamic("", "never back")
+    });
+    assert!(bench.joined(told).is_some());
+    let first = bench.join(fixed("i", "i-1"));
+    assert_eq!(bench.joined(first).unwrap().generation, 1);
+}
+
+#[test]
+fn a_lone_member_keeps_to_a_protocol_it_has() {
+    let mut bench = Bench::new(GroupConfig::default());
+    let token = bench.join(dynamic("", "m"));
+    assert_eq!(bench.joined(token).unwrap().generation, 1);
+    let other = |member: &str| Join {
+        protocols: vec![(Str::from("other"), Bytes::new())],
+        ..dynamic(member, "x")
+    };
+    // Also one that is not known is told so first.
+    for member in ["m", "stranger"] {
+        let token = bench.join(other(member));
+        assert_eq!(
+            bench.joined(token).unwrap().error,
+            Some(ErrorCode::InconsistentGroupProtocol)
+        );
+    }
+}
+
+#[test]
 fn two_members_share_a_generation() {
     let mut bench = Bench::two();
     assert_eq!(bench.heartbeat("a", None, 2), ErrorCode::None);

@@ -240,7 +240,12 @@ impl ClassicGroup {
         self.cancel_sync(ErrorCode::RebalanceInProgress, cx);
         let timeout = self.rebalance_timeout();
         let delay = cx.config.initial_rebalance_delay_ms;
-        if self.state == GroupState::Empty && delay > 0 {
+        if self.state == GroupState::Empty && delay <= 0 {
+            // The first member waits for nobody, least of all for an id that was given out and may never be used.
+            self.become_state(GroupState::PreparingRebalance, cx.now);
+            return self.complete_join(cx);
+        }
+        if self.state == GroupState::Empty {
             let until = cx.now.saturating_add(timeout.max(delay));
             self.initial = Some(Initial {
                 until,
