@@ -147,22 +147,22 @@ def delete_records(sh):
 def performance(sh):
     topic = sh.topic("perf", 4)
     main = "ProducerPerformance"
-    found = sh.run(main, "--topic", topic, "--num-records", 50000, "--record-size", 200, "--throughput", -1,
+    found = sh.alone(main, "--topic", topic, "--num-records", 50000, "--record-size", 200, "--throughput", -1,
                    "--command-property", "acks=all", "compression.type=lz4")
     has(found, "50000 records sent")
-    found = sh.run("ConsumerPerformance", "--topic", topic, "--num-records", 50000, "--timeout", 20000)
+    found = sh.alone("ConsumerPerformance", "--topic", topic, "--num-records", 50000, "--timeout", 20000)
     has(found, r"^\d{4}-\d\d-\d\d .*, 50\d{3},")
     group = sh.name("g")
-    found = sh.run("ConsumerPerformance", "--topic", topic, "--num-records", 50000, "--group", group, "--timeout", 20000,
+    found = sh.alone("ConsumerPerformance", "--topic", topic, "--num-records", 50000, "--group", group, "--timeout", 20000,
                    "--show-detailed-stats", "--reporting-interval", 100, "--print-metrics")
     has(found, "consumer-fetch-manager-metrics")
     with tempfile.TemporaryDirectory() as folder:
         payloads = TemporaryFile(folder, "payloads", "".join(f"payload {n}\n" for n in range(20)))
-        found = sh.run(main, "--topic", topic, "--num-records", 500, "--payload-file", payloads, "--throughput", -1,
+        found = sh.alone(main, "--topic", topic, "--num-records", 500, "--payload-file", payloads, "--throughput", -1,
                        "--transactional-id", sh.name("t"), "--transaction-duration-ms", 20, "--print-metrics")
         has(found, "500 records sent", "producer-metrics")
     other = sh.topic("paced")
-    has(sh.run(main, "--topic", other, "--num-records", 300, "--payload-monotonic", "--throughput", 1000, "--command-property", "acks=1"),
+    has(sh.alone(main, "--topic", other, "--num-records", 300, "--payload-monotonic", "--throughput", 1000, "--command-property", "acks=1"),
         "300 records sent")
 
 
