@@ -203,7 +203,8 @@ impl Coordinator {
         }
     }
 
-    /// Takes over a record of the log, in its order, before any event.
+    /// Takes over a record of the log, in its order, before any event but [`Event::Configure`], which
+    /// says how long members have to show themselves; another one ends the loading.
     pub fn load(&mut self, record: GroupRecord, now: i64) {
         self.load_of(record, None, now);
     }
@@ -250,7 +251,8 @@ impl Coordinator {
     }
 
     fn load_consumer(&mut self, id: Str, record: ConsumerRecord, now: i64) {
-        let session = self.config.consumer.session_timeout_ms;
+        let own = self.overrides.get(&id).and_then(|o| o.session_timeout_ms);
+        let session = own.unwrap_or(self.config.consumer.session_timeout_ms);
         if record == ConsumerRecord::Epoch(None) {
             if self.groups.consumer_mut(&id).is_some() {
                 self.groups.remove(&id);
@@ -276,7 +278,7 @@ impl Coordinator {
             Event::Configure(config, overrides) => {
                 self.config = config;
                 self.overrides = overrides;
-                return actions;
+                Event::Configure(Arc::clone(&self.config), Arc::clone(&self.overrides))
             }
             event => event,
         };
@@ -300,7 +302,14 @@ impl Coordinator {
             Event::Leave(token, group, leavers) => {
                 on_leave(groups, token, &group, leavers, &mut cx);
             }
-            Event::Topics(_) | Event::Configure(..) => {}
+            Event::Topics(_) => {}
+            Event::Configure(..) => {
+                for id in groups.ids() {
+                    if let Some(group) = groups.classic_mut(&id) {
+                        group.shrink(&mut cx);
+                    }
+                }
+            }
             Event::Commit(token, commit) => {
                 offsets::on_commit(groups, offsets, token, commit, &mut cx);
             }

@@ -1,6 +1,8 @@
 //! One scenario a rule of the group protocol. What happens when rules meet is for the simulation
 //! in `tests/broker_group_simulation.rs`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
@@ -709,6 +711,50 @@ fn groups_are_deleted_when_empty() {
     assert_eq!(delete(&mut bench), Reply::Code(ErrorCode::None));
     assert!(bench.coordinator.describe("g").is_none());
     assert_eq!(delete(&mut bench), Reply::Code(ErrorCode::GroupIdNotFound));
+    // Old clients may have committed under no name: that can be deleted, though not in part.
+    let token = bench.ask(|t| Event::Delete(t, Str::new()));
+    let missing = Reply::Code(ErrorCode::GroupIdNotFound);
+    assert_eq!(bench.reply(token), Some(missing));
+    let commit = Commit {
+        generation: -1,
+        offsets: vec![((Str::from("t"), 0), CommittedOffset::default())],
+        ..Commit::default()
+    };
+    bench.ask(|t| Event::Commit(t, commit));
+    let at = vec![(Str::from("t"), 0)];
+    let token = bench.ask(|t| Event::DeleteOffsets(t, Str::new(), at));
+    let refused = Reply::Offsets(Err(ErrorCode::InvalidGroupId));
+    assert_eq!(bench.reply(token), Some(refused));
+    let token = bench.ask(|t| Event::Delete(t, Str::new()));
+    assert_eq!(bench.reply(token), Some(Reply::Code(ErrorCode::None)));
+}
+
+#[test]
+fn a_group_that_is_loaded_with_more_members_than_may_be_rebalances() {
+    let log = Bench::two().log;
+    let config = GroupConfig {
+        max_size: 1,
+        ..GroupConfig::default()
+    };
+    let mut bench = Bench::new(config.clone());
+    for record in log {
+        bench.coordinator.load(record, 0);
+    }
+    assert_eq!(bench.state(), GroupState::Stable);
+    bench.step(Event::Configure(Arc::new(config), Arc::default()));
+    assert_eq!(bench.state(), GroupState::PreparingRebalance);
+    // Both are told, and may commit before they join again.
+    assert_eq!(
+        bench.heartbeat("b", None, 2),
+        ErrorCode::RebalanceInProgress
+    );
+    assert_eq!(bench.commit("b", 2, 7), ErrorCode::None);
+    let a = bench.join(dynamic("a", ""));
+    let b = bench.join(dynamic("b", ""));
+    let full = Some(ErrorCode::GroupMaxSizeReached);
+    assert_eq!(bench.joined(b).unwrap().error, full);
+    let a = bench.joined(a).unwrap();
+    assert_eq!((a.error, a.members.len()), (None, 1));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Producers of transactions v1 and v2 begin, write and end transactions; older instances under the
 //! same transactional id go on as zombies. Requests and answers are lost, delayed and sent twice,
 //! the coordinator and the partitions' brokers crash between any two steps, markers are lost,
-//! repeated and reordered. Then the faults stop, and what the partitions hold is compared with what
+//! repeated, reordered and very late, transactional ids expire. Then the faults stop, and what the partitions hold is compared with what
 //! the producers were told.
 //!
 //! Not modelled, as no coordinator could keep it: before transactions v2 a request to end a
@@ -219,7 +219,7 @@ struct World {
     partitions: Vec<Partition>,
     clients: Vec<Client>,
     network: Vec<Message>,
-    /// Batches that come when nobody thinks of them any more.
+    /// Batches and markers that come when nobody thinks of them any more.
     late: Vec<Message>,
     next_request: u64,
     next_tag: Tag,
@@ -378,8 +378,12 @@ impl World {
             self.network
                 .push(Message::Mark(partition, marker, markers.version, run));
             if markers.version >= 2 && self.chance(4) {
-                self.network
-                    .push(Message::Mark(partition, marker, markers.version, None));
+                let again = Message::Mark(partition, marker, markers.version, None);
+                if self.chance(3) {
+                    self.late.push(again);
+                } else {
+                    self.network.push(again);
+                }
             }
         }
     }
@@ -593,6 +597,11 @@ impl World {
             _ if self.chance(3) => {
                 let any = self.rng.random_range(0..PARTITIONS);
                 self.partitions[any].crash();
+            }
+            _ if self.chance(20) => {
+                // Transactions time out, and transactional ids expire.
+                self.now += 2 * config().id_expiration_ms;
+                self.step(Event::Tick);
             }
             _ => {}
         }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use self::shard::Shard;
-use super::core::Core;
+use super::core::{Core, now};
 use super::replicas::OFFSETS_TOPIC;
 use super::shards::{Shards, Table};
 use super::topics::{self, NewTopic, Refused};
@@ -140,7 +140,12 @@ impl Groups {
     /// on the disk.
     pub(crate) fn metadata_changed(&self, core: &Arc<Core>, image: &MetadataImage) {
         let known = Known::new(&core.live(), image);
-        let new = |_: &_| Coordinator::new(GroupConfig::clone(&known.config));
+        let new = |_: &_| {
+            let mut coordinator = Coordinator::new(GroupConfig::clone(&known.config));
+            let (config, own) = (Arc::clone(&known.config), Arc::clone(&known.overrides));
+            coordinator.step(Event::Configure(config, own), now());
+            coordinator
+        };
         let loaded = self.shards.load(core, new);
         let before = std::mem::replace(&mut *self.known.lock(), known.clone());
         let loaded_now = loaded.is_some();

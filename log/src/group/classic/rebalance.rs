@@ -260,6 +260,22 @@ impl ClassicGroup {
         self.try_complete_join(cx);
     }
 
+    /// Rebalances if there are more members than there may be, as when the group was loaded under
+    /// another setting: those who join last are refused.
+    pub(in crate::group) fn shrink(&mut self, cx: &mut Cx<'_>) {
+        let settled = matches!(
+            self.state,
+            GroupState::Stable | GroupState::CompletingRebalance
+        );
+        if settled && self.members.len() > cx.config.max_size {
+            tracing::info!(
+                group = %self.id, members = self.members.len(), most = cx.config.max_size,
+                "there are more members than there may be: the group rebalances"
+            );
+            self.rebalance(cx);
+        }
+    }
+
     /// Whoever waits is told that there is nothing to wait for.
     pub(in crate::group) fn release_all(&mut self, code: ErrorCode, cx: &mut Cx<'_>) {
         for member in self.members.values_mut() {

@@ -568,3 +568,23 @@ fn groups_are_deleted_when_empty() {
         after.coordinator.list()
     );
 }
+
+#[test]
+fn a_loaded_member_has_the_session_of_its_group() {
+    let mut bench = Bench::new();
+    bench.beat(joins("a")).unwrap();
+    let own = GroupOverrides {
+        session_timeout_ms: Some(100_000),
+        ..GroupOverrides::default()
+    };
+    let overrides = Arc::new(BTreeMap::from([(Str::from("g"), own)]));
+    let mut after = Bench::new();
+    after.step(Event::Configure(Arc::default(), overrides));
+    for record in bench.log {
+        after.coordinator.load(record, 0);
+    }
+    after.advance(99_000);
+    assert_eq!(after.group().members.len(), 1);
+    after.advance(1_000);
+    assert!(after.group().members.is_empty());
+}

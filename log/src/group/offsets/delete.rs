@@ -11,14 +11,6 @@ use crate::group::records::GroupRecord;
 use crate::group::types::{CommittedOffset, Reply, Token, TopicPartition};
 use crate::wire::{ErrorCode, Str};
 
-fn missing(group: &Str) -> ErrorCode {
-    if group.is_empty() {
-        ErrorCode::InvalidGroupId
-    } else {
-        ErrorCode::GroupIdNotFound
-    }
-}
-
 fn tombstones<'a>(
     group: &'a Str,
     partitions: impl IntoIterator<Item = &'a TopicPartition> + 'a,
@@ -35,7 +27,7 @@ pub(in crate::group) fn delete_group(
     id: Str,
     cx: &mut Cx<'_>,
 ) {
-    let checked = groups.get_mut(&id).ok_or_else(|| missing(&id));
+    let checked = groups.get_mut(&id).ok_or(ErrorCode::GroupIdNotFound);
     match checked.and_then(|group| group.check_delete().map(|()| group)) {
         Err(code) => cx.reply(token, Reply::Code(code)),
         Ok(group) => {
@@ -64,7 +56,11 @@ pub(in crate::group) fn delete_offsets(
     partitions: Vec<TopicPartition>,
     cx: &mut Cx<'_>,
 ) {
-    let checked = groups.get_mut(&id).ok_or_else(|| missing(&id));
+    let checked = match groups.get_mut(&id) {
+        // Though a group of old clients may have no name.
+        _ if id.is_empty() => Err(ErrorCode::InvalidGroupId),
+        found => found.ok_or(ErrorCode::GroupIdNotFound),
+    };
     match checked.and_then(|group| group.check_offset_delete().map(|()| group)) {
         Err(code) => cx.reply(token, Reply::Offsets(Err(code))),
         Ok(group) => {
