@@ -357,6 +357,10 @@ fn on_leave(
         held.flat_map(|p| p.values_mut())
             .for_each(|since| *since = 0);
         group.set_position(&member, position);
+        if let Some(member) = group.members.get_mut(&member) {
+            // It has nothing to give up any more, and as long as its session to come back.
+            member.deadlines.rebalance = None;
+        }
         group.finish(vec![reply], cx);
     } else {
         debug_assert!(beat.epoch == LEFT || beat.instance.is_none());

@@ -588,3 +588,22 @@ fn a_loaded_member_has_the_session_of_its_group() {
     after.advance(1_000);
     assert!(after.group().members.is_empty());
 }
+
+#[test]
+fn a_static_member_that_left_for_a_while_has_its_whole_session() {
+    let mut bench = Bench::new();
+    bench.beat(fixed("a", 0)).unwrap();
+    bench.beat(joins("b")).unwrap();
+    // It is to give partitions up, and leaves instead.
+    let told = bench.beat(fixed("a", 1)).unwrap();
+    assert!(told.assignment.is_some());
+    bench.beat(fixed("a", -2)).unwrap();
+    bench.advance(REBALANCE + 1_000);
+    bench.alive("b", 2).unwrap();
+    assert_eq!(bench.group().members.len(), 2);
+    let back = bench.beat(fixed("a2", 0)).unwrap();
+    assert_eq!(
+        (back.epoch, back.assignment.unwrap()[&topic(1)].len()),
+        (2, 3)
+    );
+}
