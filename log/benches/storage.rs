@@ -111,5 +111,61 @@ fn benches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches);
+/// A log of so many segments, read with few open files; opened after a clean stop and after a crash.
+fn segments(c: &mut Criterion) {
+    const SEGMENTS: usize = 2000;
+    let config = LogConfig::default()
+        .with([("segment.bytes", "16384"), ("index.interval.bytes", "4096")])
+        .expect("is a configuration");
+    let dir = scratch();
+    let open = || {
+        let mut options = LogManagerConfig::new(dir.path(), 1);
+        options.max_open_files = Some(64);
+        options.defaults = config.clone();
+        LogManager::open(options, 0).expect("opens")
+    };
+    let manager = open();
+    let log = manager
+        .get_or_create("t", 0, Uuid::nil(), config.clone(), 0)
+        .expect("opens");
+    let bytes = batch(40);
+    while log.segment_count() < SEGMENTS {
+        for _ in 0..64 {
+            log.append(bytes.clone(), 0, AppendOrigin::Client, 0)
+                .expect("appends");
+        }
+        log.flush().expect("flushes");
+    }
+    let mut group = c.benchmark_group("segments");
+    group.sample_size(10);
+    let mut state = 1u64;
+    group.bench_function("random_read_of_2000_with_64_files", |b| {
+        b.iter(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let offset = ((state >> 33) % log.log_end_offset() as u64) as i64;
+            log.read(offset, 1, true, FetchIsolation::HighWatermark)
+                .expect("reads")
+                .next_offset
+        });
+    });
+    manager.close().expect("closes");
+    drop((manager, log));
+    group.bench_function("open_2000_after_a_clean_stop", |b| {
+        b.iter(|| open().close().expect("closes"));
+    });
+    let manager = open();
+    manager.checkpoint().expect("writes");
+    drop(manager);
+    group.bench_function("open_2000_after_a_crash", |b| b.iter(|| drop(open())));
+    let point = dir.path().join("recovery-point-offset-checkpoint");
+    std::fs::remove_file(point).expect("is there");
+    group.bench_function("recover_2000_without_a_checkpoint", |b| {
+        b.iter(|| drop(open()));
+    });
+    group.finish();
+}
+
+criterion_group!(all, benches, segments);
 criterion_main!(all);

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use thalweg_log::record::{BatchBuilder, Compression, batches};
 use thalweg_log::storage::{
-    AppendOrigin, FetchIsolation, LogConfig, LogManager, LogManagerConfig, Marker, PartitionLog,
-    TxnOutcome, Verification,
+    AppendOrigin, FetchIsolation, LogConfig, LogManager, Marker, PartitionLog, TxnOutcome,
+    Verification,
 };
 
-const TOPIC_ID: uuid::Uuid = uuid::Uuid::from_u128(7);
+mod storage_support;
+use storage_support::{TOPIC_ID, cut_file, last_segment, open_with, scratch};
+
 const DELETE_RETENTION: i64 = 500;
 /// The producer that is idempotent without transactions.
 const IDEMPOTENT: i64 = 50;
@@ -150,12 +152,10 @@ impl World {
     fn open(&mut self) {
         self.log = None;
         self.manager = None;
-        let mut options = LogManagerConfig::new(&self.dir, 1);
-        options.max_open_files = Some(4);
-        options.recovery_threads = 1;
         // What a topic's settings are is only known once its log is open.
-        let manager = LogManager::open(options, self.now).unwrap();
-        assert!(manager.failed().is_empty(), "{:?}", manager.failed());
+        let manager = open_with(&self.dir, &LogConfig::default(), |options| {
+            options.max_open_files = Some(4);
+        });
         let config = self.config.clone();
         let log = manager
             .get_or_create("t", 0, TOPIC_ID, config.clone(), self.now)
@@ -528,27 +528,20 @@ impl World {
         self.flushed = flushed;
         // The log would begin anew at its start, which is the other model's matter.
         let tear = tear.filter(|_| self.start <= flushed);
-        let folder = self.dir.join("t-0");
         self.log = None;
         self.manager = None;
-        let last = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|e| e == "log"))
-            .max()
-            .unwrap();
         if let Some(tear) = tear {
-            let base: i64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-            let len = std::fs::metadata(&last).unwrap().len();
+            let (base, last, len) = last_segment(&self.dir);
             let unsafe_bytes: u64 = self
                 .batches
                 .iter()
                 .filter(|batch| batch.base >= base && batch.end() > flushed)
                 .map(|batch| batch.size)
                 .sum();
-            let cut = len - tear.index(unsafe_bytes.min(len) as usize + 1) as u64;
-            let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
-            file.set_len(cut).unwrap();
+            cut_file(
+                &last,
+                len - tear.index(unsafe_bytes.min(len) as usize + 1) as u64,
+            );
         }
         self.open();
         let (start, end) = (self.log().log_start_offset(), self.log().log_end_offset());
@@ -600,15 +593,4 @@ proptest! {
         }
         world.retry();
     }
-}
-
-/// In memory where there is some: the test restarts thousands of times.
-fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    }
-    .unwrap()
 }

@@ -1,17 +1,15 @@
 //! The partition log against a model that is a list of records, whatever is done in whatever order.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use thalweg_log::record::{BatchBuilder, Compression, Record, batches};
-use thalweg_log::storage::{
-    AppendOrigin, FetchIsolation, LogConfig, LogManager, LogManagerConfig, PartitionLog,
-};
+use thalweg_log::storage::{AppendOrigin, FetchIsolation, LogConfig, LogManager, PartitionLog};
 
-const TOPIC_ID: uuid::Uuid = uuid::Uuid::from_u128(7);
+mod storage_support;
+use storage_support::{cut_file, last_segment, log_of, open_with, scratch};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -131,19 +129,10 @@ impl World {
     }
 
     fn open(&mut self) {
-        let mut options = LogManagerConfig::new(&self.dir, 1);
-        options.recovery_threads = 1;
-        options.max_open_files = Some(4);
-        options.defaults = config();
-        options.checkpoint_interval_ms = 0;
-        options.retention_check_interval_ms = i64::MAX;
-        let manager = LogManager::open(options, 0).unwrap();
-        assert!(manager.failed().is_empty(), "{:?}", manager.failed());
-        self.log = Some(
-            manager
-                .get_or_create("t", 0, TOPIC_ID, config(), 0)
-                .unwrap(),
-        );
+        let manager = open_with(&self.dir, &config(), |options| {
+            options.max_open_files = Some(4);
+        });
+        self.log = Some(log_of(&manager, &config()));
         self.manager = Some(manager);
     }
 
@@ -408,17 +397,11 @@ impl World {
 
     fn crash(&mut self, tear: Option<prop::sample::Index>) {
         let flushed = self.log().flushed_offset();
-        // What the checkpoint says may lag, but then the log start may go back.
-        let files: BTreeSet<_> = std::fs::read_dir(self.dir.join("t-0"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|e| e == "log"))
-            .collect();
         self.log = None;
         self.manager = None;
-        if let (Some(tear), Some(last)) = (tear, files.last()) {
-            let base: i64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-            let len = std::fs::metadata(last).unwrap().len();
+        // What the checkpoint says may lag, but then the log start may go back.
+        if let Some(tear) = tear {
+            let (base, last, len) = last_segment(&self.dir);
             // Only what was not fsynced can be torn: the batches at and above `flushed`.
             let safe: u64 = self
                 .batches
@@ -426,9 +409,7 @@ impl World {
                 .filter(|batch| batch.base >= base && batch.end() <= flushed)
                 .map(|batch| self.batch(batch).len() as u64)
                 .sum();
-            let cut = safe + tear.index((len - safe + 1) as usize) as u64;
-            let file = std::fs::OpenOptions::new().write(true).open(last).unwrap();
-            file.set_len(cut).unwrap();
+            cut_file(&last, safe + tear.index((len - safe + 1) as usize) as u64);
         }
         self.open();
         let (start, end) = (self.log().log_start_offset(), self.log().log_end_offset());
@@ -475,15 +456,4 @@ proptest! {
         world.run(&Step::Crash { tear: None });
         world.check();
     }
-}
-
-/// In memory where there is some: the test restarts thousands of times.
-fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    }
-    .unwrap()
 }

@@ -16,10 +16,12 @@ use proptest::sample::Index;
 use thalweg_log::record::{BatchBuilder, Compression, batches};
 use thalweg_log::storage::{
     AbortedTxn, AppendError, AppendOrigin, FetchData, FetchIsolation, LogConfig, LogManager,
-    LogManagerConfig, Marker, PartitionLog, ProducerSnapshot, TxnOutcome, Verification,
+    Marker, PartitionLog, ProducerSnapshot, TxnOutcome, Verification,
 };
 
-const TOPIC_ID: uuid::Uuid = uuid::Uuid::from_u128(7);
+mod storage_support;
+use storage_support::{cut_file, last_segment, log_of, open_with, scratch};
+
 const PRODUCERS: i64 = 4;
 /// Where a producer that is not known begins: close to the wrap.
 const FIRST_SEQUENCE: i32 = i32::MAX - 20;
@@ -248,13 +250,11 @@ struct World {
 }
 
 fn config() -> LogConfig {
-    LogConfig::default()
-        .with([
-            ("segment.bytes", "700"),
-            ("index.interval.bytes", "150"),
-            ("retention.ms", "100"),
-        ])
-        .unwrap()
+    storage_support::config(&[
+        ("segment.bytes", "700"),
+        ("index.interval.bytes", "150"),
+        ("retention.ms", "100"),
+    ])
 }
 
 impl World {
@@ -277,17 +277,10 @@ impl World {
         self.guards.clear();
         self.log = None;
         self.manager = None;
-        let mut options = LogManagerConfig::new(&self.dir, 1);
-        options.max_open_files = Some(4);
-        options.recovery_threads = 1;
-        options.defaults = config();
-        let manager = LogManager::open(options, 0).unwrap();
-        assert!(manager.failed().is_empty(), "{:?}", manager.failed());
-        self.log = Some(
-            manager
-                .get_or_create("t", 0, TOPIC_ID, config(), 0)
-                .unwrap(),
-        );
+        let manager = open_with(&self.dir, &config(), |options| {
+            options.max_open_files = Some(4);
+        });
+        self.log = Some(log_of(&manager, &config()));
         self.manager = Some(manager);
     }
 
@@ -706,25 +699,17 @@ impl World {
 
     fn crash(&mut self, tear: Option<Index>) {
         let flushed = self.log().flushed_offset();
-        let files: BTreeSet<_> = std::fs::read_dir(self.dir.join("t-0"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|e| e == "log"))
-            .collect();
         self.log = None;
         self.manager = None;
-        if let (Some(tear), Some(last)) = (tear, files.last()) {
-            let base: i64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-            let len = std::fs::metadata(last).unwrap().len();
+        if let Some(tear) = tear {
+            let (base, last, len) = last_segment(&self.dir);
             let safe: u64 = self
                 .entries
                 .iter()
                 .filter(|entry| entry.base >= base && entry.end() <= flushed)
                 .map(|entry| entry.size)
                 .sum();
-            let cut = safe + tear.index((len - safe + 1) as usize) as u64;
-            let file = std::fs::OpenOptions::new().write(true).open(last).unwrap();
-            file.set_len(cut).unwrap();
+            cut_file(&last, safe + tear.index((len - safe + 1) as usize) as u64);
         }
         self.open();
         let (start, end) = (self.log().log_start_offset(), self.log().log_end_offset());
@@ -746,13 +731,7 @@ proptest! {
 
     #[test]
     fn transactions_are_what_the_model_says(steps in prop::collection::vec(step(), 1..80)) {
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        }
-        .unwrap();
+        let dir = scratch();
         let mut world = World::new(dir.path());
         for step in &steps {
             world.run(step);

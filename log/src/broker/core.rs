@@ -225,6 +225,8 @@ impl Core {
                 if new.cleaner != now.cleaner {
                     self.logs.reconfigure_cleaner(cleaner_config(&new.cleaner));
                 }
+                self.logs
+                    .set_producer_id_expiration(new.producer_id_expiration_ms);
                 let new = Arc::new(new);
                 *self.live.write() = Arc::clone(&new);
                 new
@@ -325,6 +327,7 @@ async fn open_logs(
         producer_id_expiration_ms: settings.producer_id_expiration_ms,
         retention_check_interval_ms: settings.retention_check_interval_ms,
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
+        start_checkpoint_interval_ms: settings.start_checkpoint_interval_ms,
         recovery_threads: usize::try_from(settings.recovery_threads).unwrap_or(1),
         cleaner: cleaner_config(&settings.cleaner),
         max_open_files: None,

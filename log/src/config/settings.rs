@@ -123,6 +123,8 @@ pub struct Settings {
     pub retention_check_interval_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval_ms: i64,
+    /// `log.flush.start.offset.checkpoint.interval.ms`.
+    pub start_checkpoint_interval_ms: i64,
     /// The settings of the cleaner.
     pub cleaner: CleanerSettings,
     /// `producer.id.expiration.ms`.
@@ -280,6 +282,8 @@ impl Settings {
             max_connection_creation_rate: r.number("max.connection.creation.rate")?,
             retention_check_interval_ms: r.number("log.retention.check.interval.ms")?,
             checkpoint_interval_ms: r.number("log.flush.offset.checkpoint.interval.ms")?,
+            start_checkpoint_interval_ms: r
+                .number("log.flush.start.offset.checkpoint.interval.ms")?,
             cleaner: CleanerSettings {
                 enable: r.flag("log.cleaner.enable")?,
                 threads: r.number("log.cleaner.threads")?,

@@ -102,9 +102,9 @@ impl LogDir {
             offline: OnceLock::new(),
             lock: Mutex::new(Some(lock)),
             files: Arc::clone(files),
-            recovery_points: Mutex::new(read_offsets(&path.join(RECOVERY_POINT_CHECKPOINT))?),
-            log_starts: Mutex::new(read_offsets(&path.join(LOG_START_CHECKPOINT))?),
-            cleaner_points: Mutex::new(cleaner_points(path)),
+            recovery_points: Mutex::new(or_none(path, RECOVERY_POINT_CHECKPOINT)),
+            log_starts: Mutex::new(log_starts(path)?),
+            cleaner_points: Mutex::new(or_none(path, CLEANER_CHECKPOINT)),
             committer: Mutex::new(None),
             doomed: Mutex::default(),
             #[cfg(test)]
@@ -242,19 +242,16 @@ impl LogDir {
             .copied()
     }
 
-    /// Writes both checkpoints, where they changed.
-    pub(crate) fn write_checkpoints(
-        &self,
-        recovery_points: OffsetMap,
-        log_starts: OffsetMap,
-    ) -> StorageResult<()> {
+    /// Writes the recovery points, where they changed.
+    pub(crate) fn write_recovery_points(&self, points: OffsetMap) -> StorageResult<()> {
         self.check()?;
-        self.replace(
-            &self.recovery_points,
-            recovery_points,
-            RECOVERY_POINT_CHECKPOINT,
-        )?;
-        self.replace(&self.log_starts, log_starts, LOG_START_CHECKPOINT)
+        self.replace(&self.recovery_points, points, RECOVERY_POINT_CHECKPOINT)
+    }
+
+    /// Writes the log start offsets, where they changed.
+    pub(crate) fn write_log_starts(&self, starts: OffsetMap) -> StorageResult<()> {
+        self.check()?;
+        self.replace(&self.log_starts, starts, LOG_START_CHECKPOINT)
     }
 
     fn replace(&self, held: &Mutex<OffsetMap>, new: OffsetMap, file: &str) -> StorageResult<()> {
@@ -374,12 +371,26 @@ fn remove_all(path: &Path) -> StorageResult<()> {
         .map_err(|e| StorageError::io("delete", path, e))
 }
 
-/// What the cleaner's checkpoint says. The segments say it too: one that is damaged costs a second
-/// compaction and no more.
-fn cleaner_points(path: &Path) -> OffsetMap {
-    read_offsets(&path.join(CLEANER_CHECKPOINT)).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the cleaner's checkpoint is not used");
+/// What a checkpoint says that only saves work: without the recovery points every log is read whole
+/// after a crash; what the cleaner's says the segments say too.
+fn or_none(path: &Path, name: &str) -> OffsetMap {
+    read_offsets(&path.join(name)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "a damaged checkpoint is not used");
         OffsetMap::new()
+    })
+}
+
+/// Where the logs begin. Nothing else says which records were deleted.
+fn log_starts(path: &Path) -> StorageResult<OffsetMap> {
+    read_offsets(&path.join(LOG_START_CHECKPOINT)).map_err(|error| match error {
+        StorageError::BadFile { path, reason } => StorageError::BadFile {
+            path,
+            reason: format!(
+                "{reason}; put a good copy in its place, or remove it: then records that were \
+                 deleted may come back, as far as their segments are there"
+            ),
+        },
+        other => other,
     })
 }
 

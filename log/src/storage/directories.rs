@@ -313,11 +313,20 @@ impl LogManager {
             let name = format!("{}-{}", log.topic(), log.partition());
             placed.insert(name, log.dir().path().display().to_string());
         }
-        let text = serde_json::json!({ "version": 1, "partitions": placed }).to_string();
+        let sum = placement_sum(&placed);
+        let text =
+            serde_json::json!({ "version": 1, "partitions": placed, "crc32c": sum }).to_string();
         if let Err(error) = write_atomically(&first.path().join(PLACEMENT), text.as_bytes(), true) {
             tracing::warn!(%error, "which partition lies where could not be written down");
         }
     }
+}
+
+fn placement_sum(partitions: &BTreeMap<String, String>) -> u32 {
+    partitions.iter().fold(0, |sum, (name, path)| {
+        let sum = crc32c::crc32c_append(sum, name.as_bytes());
+        crc32c::crc32c_append(sum, path.as_bytes())
+    })
 }
 
 /// The partitions that were in a directory when it was last seen, by the directory.
@@ -325,14 +334,21 @@ pub(super) fn placement(first: &Path) -> BTreeMap<String, PathBuf> {
     #[derive(serde::Deserialize)]
     struct Placement {
         version: u32,
-        partitions: BTreeMap<String, PathBuf>,
+        partitions: BTreeMap<String, String>,
+        crc32c: u32,
     }
     let path = first.join(PLACEMENT);
     let Ok(text) = fs::read_to_string(&path) else {
         return BTreeMap::new();
     };
     match serde_json::from_str::<Placement>(&text) {
-        Ok(found) if found.version == 1 => found.partitions,
+        Ok(found) if found.version == 1 && found.crc32c == placement_sum(&found.partitions) => {
+            found
+                .partitions
+                .into_iter()
+                .map(|(name, path)| (name, PathBuf::from(path)))
+                .collect()
+        }
         _ => {
             tracing::warn!(file = %path.display(), "which partition lies where cannot be read");
             BTreeMap::new()

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::checkpoint::{read_epochs, write_epochs};
-use super::error::StorageResult;
+use super::error::{StorageError, StorageResult};
 use super::types::EpochEndOffset;
 
 #[derive(Debug)]
@@ -28,19 +28,27 @@ impl EpochCache {
         }
     }
 
-    /// `None` when there is no file, or none that makes sense: the caller rebuilds it from the
-    /// batches.
-    pub(crate) fn load(path: PathBuf) -> Option<Self> {
-        let entries = read_epochs(&path).ok().flatten()?;
+    /// `None` when there is no file: the caller makes the epochs anew from the batches. So it may
+    /// with a file that makes no sense ([`StorageError::BadFile`]), as far as those tell.
+    pub(crate) fn load(path: PathBuf) -> StorageResult<Option<Self>> {
+        let Some(entries) = read_epochs(&path)? else {
+            return Ok(None);
+        };
         let ordered = entries
             .iter()
             .zip(entries.iter().skip(1))
             .all(|(a, b)| a.0 < b.0 && a.1 < b.1);
-        ordered.then_some(Self {
+        if !ordered {
+            return Err(StorageError::BadFile {
+                path,
+                reason: "its epochs and offsets do not grow".to_owned(),
+            });
+        }
+        Ok(Some(Self {
             path,
             entries,
             unsynced: false,
-        })
+        }))
     }
 
     /// A batch of `epoch` begins at `offset`. Says whether that is news, which must be saved.

@@ -1,4 +1,4 @@
-//! Which offsets a compacted segment has lost: the file `<base offset>.gaps`.
+//! Which offsets a segment lacks: the file `<base offset>.gaps`.
 //!
 //! Offsets without gaps are how damage to a batch's base offset is found, which its CRC does not
 //! cover. Compaction takes that away, so it leaves a list of the gaps it made: between two batches
@@ -6,8 +6,11 @@
 //! segment holds only the last record of each key, so that a compaction that was cut short, or a
 //! checkpoint that lies, never makes an old value come back.
 //!
-//! Invariant: a segment that compaction wrote has its list before it has its name, and the list is
-//! trusted only when its CRC-32C holds.
+//! A follower copies the gaps of its leader's log, and lists them as they come.
+//!
+//! Invariants: without a list a segment has no gaps. A segment that compaction wrote has its list
+//! before it has its name; one that a follower writes has it before the first gap, and up to where
+//! the segment was fsynced. The list is trusted only when its CRC-32C holds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -114,6 +117,11 @@ impl Gaps {
         write_atomically(path, &self.encode(), true)
     }
 
+    /// Replaces the file: there after a crash of the process.
+    pub(crate) fn save_unsynced(&self, path: &Path) -> StorageResult<()> {
+        write_atomically(path, &self.encode(), false)
+    }
+
     /// Reads the file; `None` when there is none.
     pub(crate) fn load(path: &Path, base_offset: i64) -> StorageResult<Option<Self>> {
         let bytes = match std::fs::read(path) {
@@ -159,31 +167,44 @@ impl Gaps {
 }
 
 /// What offsets may be missing between the batches of a segment.
-#[derive(Debug, Clone)]
-pub(crate) enum Holes {
-    /// None: it was never compacted.
-    None,
-    /// Those of the list.
-    Listed(Arc<Gaps>),
-    /// Any: the batches are those of a leader that had compacted them, and no list came with them.
-    Any,
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Holes {
+    /// Those of the list; without one, none.
+    listed: Option<Arc<Gaps>>,
+    /// From here on, as far as the list does not reach, any.
+    any_from: Option<i64>,
 }
 
 impl Holes {
+    /// Those of the list, and no others.
+    pub(crate) fn listed(listed: Option<Arc<Gaps>>) -> Self {
+        Self {
+            listed,
+            any_from: None,
+        }
+    }
+
+    /// Those of the list, and from `offset` on also such as it could not name yet.
+    pub(crate) fn or_any_from(mut self, offset: i64) -> Self {
+        self.any_from = Some(offset);
+        self
+    }
+
     /// The offset at which the next batch must begin when the one before ended at `offset`.
     pub(crate) fn after(&self, offset: i64) -> i64 {
-        match self {
-            Self::Listed(gaps) => gaps.after(offset),
-            _ => offset,
-        }
+        self.listed
+            .as_ref()
+            .map_or(offset, |gaps| gaps.after(offset))
     }
 
     /// Whether a batch that begins at `found` may come where [`after`](Self::after) said `next`.
     pub(crate) fn allow(&self, next: i64, found: i64) -> bool {
-        match self {
-            Self::Any => found >= next,
-            _ => found == next,
-        }
+        let unlisted = self
+            .listed
+            .as_ref()
+            .is_none_or(|gaps| next >= gaps.end_offset());
+        found == next
+            || (found > next && unlisted && self.any_from.is_some_and(|from| next >= from))
     }
 }
 
@@ -213,6 +234,20 @@ mod tests {
         cut.truncate(125);
         assert_eq!(cut.gaps, [(100, 110), (120, 125)]);
         assert_eq!((cut.end_offset(), cut.clean_to()), (125, 125));
+    }
+
+    #[test]
+    fn beyond_the_list_gaps_are_allowed_where_that_is_said() {
+        let none = Holes::default();
+        assert!(none.allow(5, 5) && !none.allow(5, 6) && !none.allow(5, 4));
+        let listed = Holes::listed(Some(Arc::new(gaps())));
+        assert_eq!(listed.after(120), 130);
+        assert!(!listed.allow(130, 131) && !listed.allow(140, 141));
+        let recovering = listed.or_any_from(135);
+        assert!(!recovering.allow(130, 131), "the list knows");
+        assert!(recovering.allow(140, 141) && !recovering.allow(140, 139));
+        let recovering = Holes::default().or_any_from(135);
+        assert!(!recovering.allow(134, 136) && recovering.allow(135, 136));
     }
 
     #[test]

@@ -48,9 +48,12 @@ pub struct LogManagerConfig {
     pub producer_id_expiration_ms: i64,
     /// `log.retention.check.interval.ms`: how often retention is looked after.
     pub retention_check_interval_ms: i64,
-    /// `log.flush.offset.checkpoint.interval.ms`: how often the checkpoints are written.
+    /// `log.flush.offset.checkpoint.interval.ms`: how often the recovery points are written.
     pub checkpoint_interval_ms: i64,
-    /// `num.recovery.threads.per.data.dir`.
+    /// `log.flush.start.offset.checkpoint.interval.ms`: how often the log start offsets are written.
+    pub start_checkpoint_interval_ms: i64,
+    /// `num.recovery.threads.per.data.dir`: how many logs of each directory are opened, and closed,
+    /// at once.
     pub recovery_threads: usize,
     /// How topics are compacted.
     pub cleaner: CleanerConfig,
@@ -71,6 +74,7 @@ impl LogManagerConfig {
             producer_id_expiration_ms: 86_400_000,
             retention_check_interval_ms: 300_000,
             checkpoint_interval_ms: 60_000,
+            start_checkpoint_interval_ms: 60_000,
             recovery_threads: std::thread::available_parallelism().map_or(2, usize::from),
             cleaner: CleanerConfig::default(),
             max_open_files: None,
@@ -121,6 +125,8 @@ pub struct LogManager {
     closed: AtomicBool,
     last_retention: AtomicI64,
     last_checkpoint: AtomicI64,
+    last_starts: AtomicI64,
+    producer_expiration: AtomicI64,
 }
 
 /// Writes what an imported log is made of into its folder.
@@ -159,6 +165,7 @@ impl LogManager {
             find_logs(dir, &config, &mut found)?;
         }
         let failed = missing_logs(&dirs, &mut found);
+        let expiration = config.producer_id_expiration_ms;
         let manager = Self {
             cleaner: Arc::new(Cleaner::new(config.cleaner.clone())),
             config,
@@ -171,25 +178,16 @@ impl LogManager {
             closed: AtomicBool::new(false),
             last_retention: AtomicI64::new(now),
             last_checkpoint: AtomicI64::new(now),
+            last_starts: AtomicI64::new(now),
+            producer_expiration: AtomicI64::new(expiration),
         };
-        let queue = Mutex::new(found);
-        let threads = manager
-            .config
-            .recovery_threads
-            .max(1)
-            .min(queue.lock().len());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let Some(FoundLog { dir, open }) = queue.lock().pop() else {
-                            break;
-                        };
-                        manager.open_log(&dir, open, now);
-                    }
-                });
-            }
-        });
+        let dir_of = |found: &FoundLog| Arc::as_ptr(&found.dir);
+        in_parallel(
+            found,
+            dir_of,
+            manager.config.recovery_threads,
+            |FoundLog { dir, open }| manager.open_log(&dir, open, now),
+        );
         manager.save_placement();
         Ok(manager)
     }
@@ -462,13 +460,14 @@ impl LogManager {
             self.config.retention_check_interval_ms,
         );
         let checkpoint = due(&self.last_checkpoint, self.config.checkpoint_interval_ms);
+        let starts = due(&self.last_starts, self.config.start_checkpoint_interval_ms);
         let mut result = Ok(());
         for log in self.logs() {
             let mut done = log.flush_if_due(now);
             if retention {
                 done = done.and_then(|()| log.apply_retention(now).map(drop));
                 done = done.and_then(|()| log.roll_when_idle(now));
-                log.expire_producers(now, self.config.producer_id_expiration_ms);
+                log.expire_producers(now, self.producer_expiration.load(Ordering::Relaxed));
             }
             // One that was deleted meanwhile has nothing to tell.
             if !matches!(done, Err(StorageError::Closed { .. })) {
@@ -476,7 +475,10 @@ impl LogManager {
             }
         }
         if checkpoint {
-            result = result.and(self.checkpoint());
+            result = result.and(self.write_recovery_points());
+        }
+        if starts {
+            result = result.and(self.write_log_starts());
         }
         for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
             dir.remove_due(Some(now));
@@ -490,9 +492,15 @@ impl LogManager {
         Cleaner::start(self, clock);
     }
 
-    /// Has the cleaner take other settings, but for the number of its threads.
-    pub fn reconfigure_cleaner(&self, config: CleanerConfig) {
-        self.cleaner.reconfigure(config);
+    /// Has the cleaner take other settings.
+    pub fn reconfigure_cleaner(self: &Arc<Self>, config: CleanerConfig) {
+        Cleaner::reconfigure(self, config);
+    }
+
+    /// Takes another `producer.id.expiration.ms`.
+    pub fn set_producer_id_expiration(&self, expiration_ms: i64) {
+        self.producer_expiration
+            .store(expiration_ms, Ordering::Relaxed);
     }
 
     /// Compacts the log with the largest dirty share, where that is due: what the cleaner's threads
@@ -512,24 +520,47 @@ impl LogManager {
 
     /// Writes the recovery points and log start offsets.
     pub fn checkpoint(&self) -> StorageResult<()> {
+        let recovery = self.write_recovery_points();
+        recovery.and(self.write_log_starts())
+    }
+
+    fn write_recovery_points(&self) -> StorageResult<()> {
+        self.write_offsets(
+            PartitionLog::recovery_point,
+            |dir, key| dir.recovery_point(&key.0, key.1),
+            LogDir::write_recovery_points,
+        )
+    }
+
+    fn write_log_starts(&self) -> StorageResult<()> {
+        self.write_offsets(
+            PartitionLog::log_start_offset,
+            |dir, key| dir.checkpointed_log_start(&key.0, key.1),
+            LogDir::write_log_starts,
+        )
+    }
+
+    /// Writes an offset of every log, directory by directory; of logs that could not be opened,
+    /// what was written before.
+    fn write_offsets(
+        &self,
+        of: impl Fn(&PartitionLog) -> i64,
+        before: impl Fn(&LogDir, &Key) -> Option<i64>,
+        write: impl Fn(&LogDir, OffsetMap) -> StorageResult<()>,
+    ) -> StorageResult<()> {
         let mut result = Ok(());
         // One that is offline has told so.
         for dir in self.dirs.iter().filter(|dir| dir.check().is_ok()) {
-            let (mut recovery, mut starts) = (OffsetMap::new(), OffsetMap::new());
+            let mut offsets = OffsetMap::new();
             for log in self.logs.iter().filter(|log| Arc::ptr_eq(log.dir(), dir)) {
-                recovery.insert(log.key().clone(), log.recovery_point());
-                starts.insert(log.key().clone(), log.log_start_offset());
+                offsets.insert(log.key().clone(), of(&log));
             }
             for (key, _) in self.failed.lock().iter() {
-                // Their checkpoints stay as they are.
-                if let Some(offset) = dir.recovery_point(&key.0, key.1) {
-                    recovery.insert(key.clone(), offset);
-                }
-                if let Some(offset) = dir.checkpointed_log_start(&key.0, key.1) {
-                    starts.insert(key.clone(), offset);
+                if let Some(offset) = before(dir, key) {
+                    offsets.insert(key.clone(), offset);
                 }
             }
-            result = result.and(dir.write_checkpoints(recovery, starts));
+            result = result.and(write(dir, offsets));
         }
         result
     }
@@ -542,19 +573,11 @@ impl LogManager {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let logs = Mutex::new(self.logs());
         let errors = Mutex::new(Vec::new());
-        let threads = self.config.recovery_threads.max(1).min(logs.lock().len());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let Some(log) = logs.lock().pop() else { break };
-                        if let Err(error) = log.close() {
-                            errors.lock().push(error);
-                        }
-                    }
-                });
+        let dir_of = |log: &Arc<PartitionLog>| Arc::as_ptr(log.dir());
+        in_parallel(self.logs(), dir_of, self.config.recovery_threads, |log| {
+            if let Err(error) = log.close() {
+                errors.lock().push(error);
             }
         });
         let mut result = errors.into_inner().into_iter().next().map_or(Ok(()), Err);
@@ -587,6 +610,36 @@ impl Drop for LogManager {
             self.dirs.iter().for_each(|dir| dir.unlock());
         }
     }
+}
+
+/// Does the work, so many pieces of each directory at once.
+fn in_parallel<T: Send>(
+    all: Vec<T>,
+    dir_of: impl Fn(&T) -> *const LogDir,
+    threads: usize,
+    work: impl Fn(T) + Sync,
+) {
+    let mut queues = BTreeMap::<_, Vec<T>>::new();
+    for piece in all {
+        queues.entry(dir_of(&piece)).or_default().push(piece);
+    }
+    let queues: Vec<_> = queues.into_values().map(Mutex::new).collect();
+    let work = &work;
+    std::thread::scope(|scope| {
+        for queue in &queues {
+            let threads = threads.max(1).min(queue.lock().len());
+            for _ in 0..threads {
+                scope.spawn(move || {
+                    loop {
+                        let Some(piece) = queue.lock().pop() else {
+                            break;
+                        };
+                        work(piece);
+                    }
+                });
+            }
+        }
+    });
 }
 
 /// Checks that the folders are this node's; marks new ones. Returns the cluster's id.

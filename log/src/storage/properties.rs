@@ -10,6 +10,14 @@ use super::files::{
     write_atomically,
 };
 
+/// Begins the comment that has the checksum of the lines after it. Files that Kafka writes, or people,
+/// have none.
+const SUM: &str = "#crc32c=";
+
+fn sum(body: &str) -> String {
+    format!("{SUM}{:08x}", crc32c::crc32c(body.as_bytes()))
+}
+
 /// Whom a data folder belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MetaProperties {
@@ -35,6 +43,15 @@ impl MetaProperties {
             path: path.clone(),
             reason: reason.to_owned(),
         };
+        if let Some((head, body)) = text.split_once('\n')
+            && head.starts_with(SUM)
+            && *head != sum(body)
+        {
+            return Err(bad(
+                "its checksum does not match: put back what it said, or remove its first line if you \
+                 have changed it",
+            ));
+        }
         match get("version") {
             Some("1") => {}
             other => return Err(bad(&format!("its version is {other:?}, not 1"))),
@@ -54,12 +71,13 @@ impl MetaProperties {
     }
 
     pub(crate) fn write(&self, dir: &Path) -> StorageResult<()> {
-        let text = format!(
-            "#\ncluster.id={}\ndirectory.id={}\nnode.id={}\nversion=1\n",
+        let body = format!(
+            "cluster.id={}\ndirectory.id={}\nnode.id={}\nversion=1\n",
             self.cluster_id,
             uuid_to_text(self.directory_id),
             self.node_id
         );
+        let text = format!("{}\n{body}", sum(&body));
         write_atomically(&dir.join(META_PROPERTIES), text.as_bytes(), true)
     }
 }
@@ -109,7 +127,23 @@ mod tests {
             directory_id: Uuid::from_u128(9),
         };
         meta.write(dir.path()).unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(meta));
+        assert_eq!(
+            MetaProperties::read(dir.path()).unwrap().as_ref(),
+            Some(&meta)
+        );
+        let path = dir.path().join(META_PROPERTIES);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                std::fs::write(&path, damaged).unwrap();
+                match MetaProperties::read(dir.path()) {
+                    Ok(read) => assert_eq!(read.as_ref(), Some(&meta), "byte {at}, bit {bit}"),
+                    Err(error) => assert!(matches!(error, StorageError::BadFile { .. })),
+                }
+            }
+        }
 
         assert_eq!(read_topic_id(dir.path()).unwrap(), None);
         write_topic_id(dir.path(), Uuid::from_u128(7)).unwrap();

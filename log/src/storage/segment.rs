@@ -43,6 +43,8 @@ pub(crate) struct Stamps {
     pub(crate) max: i64,
     /// The last offset of the first batch that has it.
     pub(crate) max_offset: i64,
+    /// They are known to be those of the batches: nothing damaged had a say.
+    pub(crate) sound: bool,
 }
 
 impl Stamps {
@@ -50,6 +52,7 @@ impl Stamps {
         first: NO_TIMESTAMP,
         max: NO_TIMESTAMP,
         max_offset: -1,
+        sound: true,
     };
 
     fn add(&mut self, header: &BatchHeader, is_first: bool) {
@@ -87,8 +90,10 @@ pub(crate) struct Segment {
     aborted: TxnIndex,
     tail: Mutex<Tail>,
     trusted: Trusted,
-    /// What compaction took out; read when it is first needed.
+    /// Which offsets are missing; read when it is first needed.
     gaps: RwLock<Option<Option<Arc<Gaps>>>>,
+    /// The list in memory is ahead of the file.
+    gaps_unsaved: AtomicBool,
     created_at: i64,
     /// The names are on disk: the folder has been fsynced since the files were made.
     name_synced: AtomicBool,
@@ -136,6 +141,7 @@ impl Segment {
             aborted: TxnIndex::empty(dir.files(), name(TXN_INDEX_SUFFIX)),
             path,
             gaps: RwLock::new(Some(None)),
+            gaps_unsaved: AtomicBool::new(false),
             tail: Mutex::new(Tail {
                 stamps: Some(Stamps::NONE),
                 bytes_since_index: 0,
@@ -178,6 +184,7 @@ impl Segment {
             ),
             path,
             gaps: RwLock::new(None),
+            gaps_unsaved: AtomicBool::new(false),
             tail: Mutex::new(Tail {
                 stamps: None,
                 bytes_since_index: 0,
@@ -212,7 +219,7 @@ impl Segment {
         self.path.with_extension("gaps")
     }
 
-    /// What compaction took out of this segment; `None` when it never came by.
+    /// Which offsets are missing in this segment; `None` when none are.
     pub(crate) fn gaps(&self) -> StorageResult<Option<Arc<Gaps>>> {
         if let Some(known) = self.gaps.read().as_ref() {
             return Ok(known.clone());
@@ -226,13 +233,60 @@ impl Segment {
         Ok(read)
     }
 
-    /// What offsets may be missing; where no list says so, `any` decides.
-    pub(crate) fn holes(&self, any: bool) -> StorageResult<Holes> {
-        Ok(match self.gaps()? {
-            Some(gaps) => Holes::Listed(gaps),
-            None if any => Holes::Any,
-            None => Holes::None,
-        })
+    /// What offsets may be missing.
+    pub(crate) fn holes(&self) -> StorageResult<Holes> {
+        self.gaps().map(Holes::listed)
+    }
+
+    /// Before batches are appended where `next` would be next: when they leave offsets out, the
+    /// segment has a list of its gaps from then on.
+    pub(crate) fn expect_gaps(
+        &self,
+        mut next: i64,
+        batches: &[(BatchHeader, Bytes)],
+    ) -> StorageResult<()> {
+        let end = next;
+        let whole = batches.iter().all(|(header, _)| {
+            let follows = header.base_offset == next;
+            next = header.next_offset();
+            follows
+        });
+        if whole || self.gaps()?.is_some() {
+            return Ok(());
+        }
+        let mut gaps = Gaps::new(self.base_offset);
+        gaps.push(self.base_offset, end);
+        // For recovery this says that there may be more than it names; it is complete with the next
+        // flush.
+        gaps.save_unsynced(&self.gaps_path())?;
+        self.set_gaps(gaps);
+        Ok(())
+    }
+
+    /// The segment has these gaps; its list is written with the next flush.
+    pub(crate) fn set_gaps(&self, gaps: Gaps) {
+        *self.gaps.write() = Some(Some(Arc::new(gaps)));
+        self.gaps_unsaved.store(true, Ordering::Release);
+    }
+
+    /// The list that there is cannot be used: without one there are no gaps.
+    pub(crate) fn drop_gaps(&self) -> StorageResult<()> {
+        *self.gaps.write() = Some(None);
+        remove_if_there(&self.gaps_path())
+    }
+
+    /// Batches were appended: where there is a list of gaps, it goes on.
+    fn note_gaps(&self, batches: &[(BatchHeader, Bytes)]) {
+        if matches!(*self.gaps.read(), Some(None)) {
+            return;
+        }
+        if let Some(Some(gaps)) = &mut *self.gaps.write() {
+            let gaps = Arc::make_mut(gaps);
+            for (header, _) in batches {
+                gaps.push(header.base_offset, header.next_offset());
+            }
+            self.gaps_unsaved.store(true, Ordering::Release);
+        }
     }
 
     /// Which of its bytes may be handed out unread.
@@ -309,6 +363,7 @@ impl Segment {
                 *bytes_since_index += header.size() as u64;
             }
         }
+        self.note_gaps(batches);
         self.size.store(start + written, Ordering::Release);
         Ok(())
     }
@@ -431,7 +486,8 @@ impl Segment {
         false
     }
 
-    /// The segment's timestamps, from the time index when it is sealed; scanned when that is gone.
+    /// The segment's timestamps, from the time index when it is sealed; from all batches, each
+    /// checked, when that is gone.
     pub(crate) fn stamps(&self) -> StorageResult<Stamps> {
         if let Some(stamps) = self.tail.lock().stamps {
             return Ok(stamps);
@@ -446,11 +502,19 @@ impl Segment {
                     stamps.max_offset = self.base_offset + i64::from(last.relative_offset);
                 }
                 _ => {
-                    while let Ok(Some((_, header))) = scanner.next_header() {
-                        stamps.add(&header, false);
-                    }
+                    scanner = Scanner::new(self, 0, self.size());
+                    stamps.sound = loop {
+                        match scanner.next_batch() {
+                            Ok(Some((_, batch))) => stamps.add(&batch, false),
+                            Ok(None) => break true,
+                            Err(ScanError::Damaged { .. }) => break false,
+                            Err(ScanError::Storage(error)) => return Err(error),
+                        }
+                    };
                 }
             }
+        } else {
+            stamps.sound = self.size() == 0;
         }
         self.tail.lock().stamps = Some(stamps);
         Ok(stamps)
@@ -561,14 +625,16 @@ impl Segment {
 
     /// After [`reactivate`](Self::reactivate): what the writer needs, from walking over the
     /// headers behind the last index entry. Returns the offset after the last batch.
-    pub(crate) fn load_tail(&self, gaps: bool) -> Result<i64, ScanError> {
-        let holes = self.holes(gaps)?;
+    pub(crate) fn load_tail(&self) -> Result<i64, ScanError> {
+        let holes = self.holes()?;
         let (mut start, mut indexed) = self.lookup(i64::MAX);
         let last_time = self.times.last().ok().flatten();
         if last_time.is_some_and(|entry| !self.is_sound(&entry)) {
             (start, indexed) = (0, None);
         }
         let mut stamps = Stamps::NONE;
+        // The last entry was written at the close: what is read unchecked can only raise it.
+        stamps.sound = self.size() == 0 || last_time.is_some_and(|entry| self.is_sound(&entry));
         if let Some((_, first)) = Scanner::new(self, 0, self.size()).next_header()? {
             stamps.add(&first, true);
         }
@@ -668,6 +734,12 @@ impl Segment {
         }
         // Before: of one that is sealed meanwhile the indexes may come after this.
         let sealed = self.sealed.load(Ordering::Acquire);
+        // Before the batches: below a recovery point the list is complete.
+        if self.gaps_unsaved.swap(false, Ordering::AcqRel)
+            && let Some(gaps) = self.gaps()?
+        {
+            gaps.save(&self.gaps_path())?;
+        }
         let file = self.file()?;
         point(Point::Sync)
             .and_then(|()| file.sync_data())

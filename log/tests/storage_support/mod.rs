@@ -2,14 +2,15 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use thalweg_log::record::{BatchBuilder, Compression};
 use thalweg_log::storage::{
-    AppendInfo, AppendOrigin, LogConfig, LogManager, LogManagerConfig, PartitionLog,
+    AppendInfo, AppendOrigin, LogConfig, LogManager, LogManagerConfig, Marker, PartitionLog,
+    TxnOutcome, Verification,
 };
 
 /// The id of the one topic, `t`.
@@ -84,4 +85,73 @@ pub(crate) fn files(dir: &Path, suffix: &str) -> BTreeSet<PathBuf> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.to_str().unwrap().ends_with(suffix))
         .collect()
+}
+
+/// The base offset of the last segment, its file and the size of that.
+pub(crate) fn last_segment(dir: &Path) -> (i64, PathBuf, u64) {
+    let last = files(dir, ".log").into_iter().next_back().unwrap();
+    let base = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let len = std::fs::metadata(&last).unwrap().len();
+    (base, last, len)
+}
+
+/// Cuts a file off, as a power cut may.
+pub(crate) fn cut_file(path: &Path, len: u64) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(len).unwrap();
+}
+
+fn put_as(log: &PartitionLog, epoch: i32, producer: Option<(i64, i32, bool)>, keys: &[&str]) {
+    let mut builder = BatchBuilder::new(Compression::None);
+    if let Some((id, sequence, transactional)) = producer {
+        builder
+            .producer(id, 0, sequence)
+            .transactional(transactional);
+    }
+    let now = 1000 + log.log_end_offset();
+    for key in keys {
+        let value = format!("{key} at {now}");
+        builder
+            .append(now, Some(key.as_bytes()), Some(value.as_bytes()), &[])
+            .unwrap();
+    }
+    let (bytes, origin) = (builder.build().unwrap(), AppendOrigin::Client);
+    log.append_verified(bytes, epoch, origin, now, Verification::Off)
+        .unwrap();
+}
+
+fn end_txn(log: &PartitionLog, epoch: i32, producer_id: i64, outcome: TxnOutcome) {
+    let marker = Marker {
+        producer_id,
+        producer_epoch: 0,
+        coordinator_epoch: 3,
+        outcome,
+    };
+    log.append_marker(marker, 1, epoch, 1000 + log.log_end_offset())
+        .unwrap();
+}
+
+/// Appends records of producers of every kind, in three epochs: plain, idempotent, committed, aborted,
+/// and of a transaction that stays open.
+pub(crate) fn history(log: &PartitionLog) {
+    let mut sequences = BTreeMap::<i64, i32>::new();
+    let mut next = |id: i64, count: i32| {
+        let sequence = sequences.entry(id).or_default();
+        *sequence += count;
+        *sequence - count
+    };
+    for round in 0..6 {
+        let epoch = [0, 0, 2, 2, 5, 5][round];
+        put_as(log, epoch, None, &["a", "b"]);
+        put_as(log, epoch, Some((1, next(1, 1), false)), &["c"]);
+        put_as(log, epoch, Some((2, next(2, 2), true)), &["d", "e"]);
+        put_as(log, epoch, Some((3, next(3, 1), true)), &["f"]);
+        end_txn(log, epoch, 3, TxnOutcome::Abort);
+        put_as(log, epoch, Some((3, next(3, 2), true)), &["g", "a"]);
+        end_txn(log, epoch, 2, TxnOutcome::Commit);
+        put_as(log, epoch, None, &["b"]);
+        end_txn(log, epoch, 3, TxnOutcome::Abort);
+    }
+    put_as(log, 5, Some((4, 0, true)), &["open"]);
+    put_as(log, 5, None, &["a"]);
 }

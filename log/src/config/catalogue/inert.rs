@@ -74,8 +74,6 @@ pub(super) static KEYS: &[BrokerKey] = keys! { true:
         "Bytes a second that throttled leaders send to followers. A single broker copies nothing.";
     "log.dir.failure.timeout.ms" Long Some("30000"), AtLeast(1), ReadOnly,
         "How long a broker may fail to tell the controller of a broken folder.";
-    "log.flush.start.offset.checkpoint.interval.ms" Int Some("60000"), AtLeast(0), ReadOnly,
-        "How often the first offsets of the logs are written down. They are written with every change here.";
     "metadata.log.dir" String None, Any, ReadOnly,
         "The folder of the metadata log. It is the first of log.dirs here.";
     "metadata.log.max.record.bytes.between.snapshots" Long Some("20971520"), AtLeast(1), ReadOnly,

@@ -17,11 +17,13 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "log.cleaner.io.max.bytes.per.second" Double Some("1.7976931348623157E308"), Any, ClusterWide,
         "What the cleaner may read and write a second, over all its threads.";
     "log.cleaner.threads" Int Some("1"), AtLeast(0), ClusterWide,
-        "Threads that compact logs. A change holds from the next start on.";
+        "Threads that compact logs.";
     "log.flush.offset.checkpoint.interval.ms" Int Some("60000"), AtLeast(0), ReadOnly,
         "How often it is written down up to where the logs were flushed, which is where recovery after a crash begins.";
     "log.flush.scheduler.interval.ms" Long Some("9223372036854775807"), AtLeast(1), ReadOnly,
         "Stands in for log.flush.interval.ms where that is not set.";
+    "log.flush.start.offset.checkpoint.interval.ms" Int Some("60000"), AtLeast(0), ReadOnly,
+        "How often the first offsets of the logs are written down: after a crash, what was deleted since then may be back until it is deleted again.";
     "log.retention.check.interval.ms" Long Some("300000"), AtLeast(1), ReadOnly,
         "How often it is looked for segments to delete.";
     "log.retention.hours" Int Some("168"), Any, ReadOnly,
@@ -33,5 +35,5 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "log.roll.jitter.hours" Int Some("0"), AtLeast(0), ReadOnly,
         "At most so much is taken off that age at random, in hours, where log.roll.jitter.ms is not set.";
     "producer.id.expiration.ms" Int Some("86400000"), AtLeast(1), ClusterWide,
-        "What a partition remembers of a producer that wrote nothing for longer is dropped, unless a transaction of it is open. A change holds from the next start on.";
+        "What a partition remembers of a producer that wrote nothing for longer is dropped, unless a transaction of it is open.";
 };

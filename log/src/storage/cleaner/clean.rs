@@ -148,7 +148,7 @@ impl Run<'_> {
         mut each: impl FnMut(&RecordBatch) -> Result<bool, Stopped>,
     ) -> Result<(), Stopped> {
         let (segment, upper) = source;
-        let holes = segment.holes(self.log.config().cleanup_compact)?;
+        let holes = segment.holes()?;
         let (start, _) = segment.lookup(from);
         let mut next = (start == 0).then(|| holes.after(segment.base_offset()));
         let mut scanner = Scanner::new(segment, start, segment.size()).reading_ahead(self.io_bytes);

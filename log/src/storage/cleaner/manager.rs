@@ -4,8 +4,8 @@
 //! and left alone until its topic is made anew or the process starts again; the others go on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -74,7 +74,16 @@ pub(crate) struct Cleaner {
     state: Mutex<State>,
     stopping: AtomicBool,
     wake: Condvar,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<CleanerThread>>,
+    /// What tells the time, once the threads were started.
+    clock: OnceLock<fn() -> i64>,
+}
+
+#[derive(Debug)]
+struct CleanerThread {
+    /// It ends once it has done what it is at.
+    leave: Arc<AtomicBool>,
+    handle: std::thread::JoinHandle<()>,
 }
 
 impl Cleaner {
@@ -85,6 +94,7 @@ impl Cleaner {
             stopping: AtomicBool::new(false),
             wake: Condvar::new(),
             threads: Mutex::default(),
+            clock: OnceLock::new(),
         }
     }
 
@@ -92,12 +102,15 @@ impl Cleaner {
         self.config.read().clone()
     }
 
-    /// Takes other settings from the next compaction on; how many threads there are stays.
-    pub(crate) fn reconfigure(&self, config: CleanerConfig) {
-        let threads = self.config.read().threads;
-        *self.config.write() = CleanerConfig { threads, ..config };
-        let _state = self.state.lock();
-        self.wake.notify_all();
+    /// Takes other settings from the next compaction on, and as many threads as they say.
+    pub(crate) fn reconfigure(manager: &Arc<LogManager>, config: CleanerConfig) {
+        let cleaner = manager.cleaner();
+        *cleaner.config.write() = config;
+        if let Some(clock) = cleaner.clock.get() {
+            Self::start(manager, *clock);
+        }
+        let _state = cleaner.state.lock();
+        cleaner.wake.notify_all();
     }
 
     /// The logs that cannot be compacted, and why.
@@ -120,19 +133,33 @@ impl Cleaner {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Starts the threads. `clock` tells the time in milliseconds since the epoch.
+    /// Has as many threads as the settings say. `clock` tells the time in milliseconds since the
+    /// epoch.
     pub(crate) fn start(manager: &Arc<LogManager>, clock: fn() -> i64) {
         let cleaner = manager.cleaner();
         let config = cleaner.config();
-        if !config.enable {
-            return;
+        cleaner.clock.get_or_init(|| clock);
+        let wanted = if config.enable { config.threads } else { 0 };
+        let mut threads = cleaner.threads.lock();
+        threads.retain(|thread| !thread.handle.is_finished());
+        let mut staying = 0;
+        for thread in threads.iter() {
+            if staying == wanted {
+                thread.leave.store(true, Ordering::Release);
+            }
+            staying += usize::from(!thread.leave.load(Ordering::Acquire));
         }
-        for n in 0..config.threads.max(1) {
+        for n in staying..wanted {
+            if cleaner.is_stopping() {
+                break;
+            }
             let (weak, shared) = (Arc::downgrade(manager), Arc::clone(cleaner));
+            let leave = Arc::new(AtomicBool::new(false));
+            let leaving = Arc::clone(&leave);
             let spawned = std::thread::Builder::new()
                 .name(format!("log-cleaner-{n}"))
                 .spawn(move || {
-                    while !shared.is_stopping() {
+                    while !shared.is_stopping() && !leaving.load(Ordering::Acquire) {
                         let Some(manager) = weak.upgrade() else { break };
                         let done = shared.clean_dirtiest(&manager, clock(), true);
                         drop(manager);
@@ -142,7 +169,7 @@ impl Cleaner {
                     }
                 });
             match spawned {
-                Ok(thread) => cleaner.threads.lock().push(thread),
+                Ok(handle) => threads.push(CleanerThread { leave, handle }),
                 Err(error) => tracing::error!(%error, "a log cleaner thread could not be started"),
             }
         }
@@ -165,8 +192,8 @@ impl Cleaner {
         self.wake.notify_all();
         let me = std::thread::current().id();
         for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.thread().id() != me {
-                let _ = thread.join();
+            if thread.handle.thread().id() != me {
+                let _ = thread.handle.join();
             }
         }
     }

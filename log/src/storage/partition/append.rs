@@ -118,13 +118,8 @@ impl PartitionLog {
         let mut next = writer.next_offset;
         let mut ready = Vec::with_capacity(batches.len());
         for batch in &batches {
-            // A compacted log has gaps; another one must not get any.
-            let fits = if config.cleanup_compact {
-                batch.base_offset >= next
-            } else {
-                batch.base_offset == next
-            };
-            if !fits {
+            // A leader's log that is or was compacted has gaps, and so has its copy.
+            if batch.base_offset < next {
                 return Err(AppendError::OffsetGap {
                     base_offset: batch.base_offset,
                     log_end_offset: next,
@@ -169,6 +164,7 @@ impl PartitionLog {
         // Nothing is written that could not be read again.
         let markers = read_markers(ready)?;
         let interval = u64::from(config.index_interval_bytes);
+        writer.active.expect_gaps(writer.next_offset, ready)?;
         if let Err(error) = writer.active.append(ready, interval) {
             // Tells the waiters when the directory went offline with it.
             self.check()?;

@@ -77,9 +77,12 @@ impl PartitionLog {
 
     /// The largest timestamp of a segment; the file's time when its records have none.
     fn newest(&self, segment: &Segment) -> StorageResult<Option<i64>> {
-        let max = segment.stamps()?.max;
-        Ok(if max > NO_TIMESTAMP {
-            Some(max)
+        let stamps = segment.stamps()?;
+        Ok(if !stamps.sound {
+            // Nobody knows: it stays, and reads tell of the damage.
+            None
+        } else if stamps.max > NO_TIMESTAMP {
+            Some(stamps.max)
         } else {
             segment.modified_at()
         })

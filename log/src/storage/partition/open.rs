@@ -24,6 +24,7 @@ use super::super::files::{
     DELETED_SUFFIX, GAPS_SUFFIX, INDEX_SUFFIX, LEADER_EPOCH_CHECKPOINT, LOG_SUFFIX,
     SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, offset_file, offset_of, remove_if_there,
 };
+use super::super::gaps::{Gaps, Holes};
 use super::super::properties::read_topic_id;
 use super::super::scan::{ScanError, Scanner};
 use super::super::segment::Segment;
@@ -37,8 +38,6 @@ pub(crate) struct OpenLog {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) folder: PathBuf,
-    /// Gaps between offsets are damage in a segment that has no list of them, unless this says
-    /// `compact`.
     pub(crate) config: LogConfig,
     /// The last shutdown was clean.
     pub(crate) clean: bool,
@@ -58,7 +57,11 @@ impl PartitionLog {
         swap::recover(&folder)?;
         let bases = tidy(&folder)?;
         let epoch_path = folder.join(LEADER_EPOCH_CHECKPOINT);
-        let loaded_epochs = EpochCache::load(epoch_path.clone());
+        let (loaded_epochs, damaged_epochs) = match EpochCache::load(epoch_path.clone()) {
+            Ok(loaded) => (loaded, None),
+            Err(error @ StorageError::BadFile { .. }) => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
         let epochs_known = loaded_epochs.is_some();
 
         let mut segments = BTreeMap::new();
@@ -83,7 +86,7 @@ impl PartitionLog {
             opening.recover(recovery_point)?;
         }
         if !epochs_known && !is_new {
-            opening.rebuild_epochs()?;
+            opening.rebuild_epochs(damaged_epochs)?;
         }
         if opening.end < recovery_point {
             let reason =
@@ -245,7 +248,7 @@ impl Opening<'_> {
         if !last.get().reactivate() {
             return Ok(false);
         }
-        match last.get().load_tail(self.config.cleanup_compact) {
+        match last.get().load_tail() {
             Ok(end) => {
                 self.end = end;
                 Ok(true)
@@ -276,9 +279,14 @@ impl Opening<'_> {
             // Fsynced as a whole, and its indexes are in their files. A compacted segment was before
             // it got its name; what its transactions were is no longer to be told from its batches.
             let compacted = match self.segments.get(&base) {
-                Some(segment) if end.is_none() => segment.gaps()?.map(|gaps| gaps.end_offset()),
+                Some(segment) if end.is_none() && base < recovery_point => segment.gaps()?,
+                // A list that does not count yet may be damaged.
+                Some(segment) if end.is_none() => segment.gaps().unwrap_or_default(),
                 _ => None,
             };
+            let compacted = compacted
+                .filter(|gaps| gaps.clean_to() > base)
+                .map(|gaps| gaps.end_offset());
             if following.is_some_and(|next| next <= recovery_point || compacted == Some(next))
                 && self.has_indexes(base)
             {
@@ -287,7 +295,6 @@ impl Opening<'_> {
             }
             if let Some(end) = end
                 && end != base
-                && (!self.config.cleanup_compact || end > base)
             {
                 self.drop_from(base, end, recovery_point)?;
                 break;
@@ -299,10 +306,25 @@ impl Opening<'_> {
                 // What was fsynced of the epochs counts; after it, what the batches say.
                 self.epochs.truncate_from_end(base.max(recovery_point));
             }
-            let holes = segment.holes(self.config.cleanup_compact)?;
+            let listed = match segment.gaps() {
+                Err(error @ StorageError::BadFile { .. }) if base >= recovery_point => {
+                    tracing::warn!(%error, "a list of gaps that was not on disk yet is not used");
+                    segment.drop_gaps()?;
+                    None
+                }
+                listed => listed?,
+            };
+            let mut found = listed.as_deref().cloned();
+            // A follower may have copied gaps since its list was last complete.
+            let may_have_gaps = self.config.cleanup_compact || listed.is_some();
+            let mut holes = Holes::listed(listed);
+            if may_have_gaps {
+                holes = holes.or_any_from(recovery_point);
+            }
             let mut next = holes.after(base);
             let epochs = &mut self.epochs;
-            let result = segment.rebuild(interval, recovery_point, |header| {
+            // Also what was fsynced: the timestamps and the producers' state come from it.
+            let result = segment.rebuild(interval, i64::MIN, |header| {
                 if !holes.allow(next, header.base_offset) {
                     return Err(format!(
                         "the batch says its offset is {}, but {next} is next",
@@ -316,9 +338,26 @@ impl Opening<'_> {
                     }
                     epochs.assign(epoch, header.base_offset);
                 }
+                if header.base_offset > next && found.is_none() {
+                    let mut gaps = Gaps::new(base);
+                    gaps.push(base, next);
+                    found = Some(gaps);
+                }
+                if let Some(gaps) = &mut found {
+                    gaps.push(header.base_offset, header.next_offset());
+                }
                 next = holes.after(header.next_offset());
                 Ok(())
             });
+            if let Some(mut gaps) = found {
+                if following.is_none() {
+                    // It may name what was lost.
+                    gaps.truncate(next);
+                }
+                if segment.gaps()?.as_deref() != Some(&gaps) {
+                    segment.set_gaps(gaps);
+                }
+            }
             end = Some(next);
             self.end = next;
             self.rebuilt.insert(base);
@@ -402,16 +441,36 @@ impl Opening<'_> {
             })
     }
 
-    /// The leader epochs from all batches there are, for want of a file that says.
-    fn rebuild_epochs(&mut self) -> StorageResult<()> {
+    /// The leader epochs from all batches there are, for want of a file that says. Where compaction
+    /// has taken out the first records of an epoch, the file was the only one to know where it
+    /// begins: one that is `damaged` is then an error, and of one that is gone it begins right after
+    /// the record before, which makes a follower fetch again rather than keep what it must not.
+    fn rebuild_epochs(&mut self, damaged: Option<StorageError>) -> StorageResult<()> {
+        if let Some(error) = &damaged {
+            tracing::warn!(%error, "the leader epochs are made anew from the batches");
+        }
         self.epochs.clear();
+        let mut end = None;
         for segment in self.segments.values() {
             let mut scanner = Scanner::new(segment, 0, segment.size());
             loop {
                 match scanner.next_header() {
                     Ok(Some((_, header))) => {
-                        self.epochs
-                            .assign(header.partition_leader_epoch, header.base_offset);
+                        let (epoch, begins) = (header.partition_leader_epoch, header.base_offset);
+                        let earliest = end.unwrap_or(begins).min(begins);
+                        let news = self.epochs.assign(epoch, earliest);
+                        if news
+                            && earliest < begins
+                            && let Some(StorageError::BadFile { path, reason }) = damaged
+                        {
+                            let reason = format!(
+                                "{reason}; compaction has left nothing that says where the leader \
+                                 epoch {epoch} begins: put a good copy in its place, or remove it \
+                                 to have the epoch begin at {earliest}"
+                            );
+                            return Err(StorageError::BadFile { path, reason });
+                        }
+                        end = Some(header.next_offset());
                     }
                     // Damage is for the reads to tell.
                     Ok(None) | Err(ScanError::Damaged { .. }) => break,

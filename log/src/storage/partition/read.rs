@@ -4,7 +4,7 @@
 //! batch before it or the index entry that led to it, its leader epoch against the epoch cache.
 //! Damage ends a read before it; a read that would have to begin with it is an error.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,8 +66,6 @@ struct Wanted {
     limit: i64,
     max_bytes: usize,
     min_one: bool,
-    /// Offsets may have gaps where no list says which.
-    gaps: bool,
 }
 
 impl PartitionLog {
@@ -93,7 +91,6 @@ impl PartitionLog {
                 limit,
                 max_bytes,
                 min_one,
-                gaps: self.config.read().cleanup_compact,
             };
             let mut result = self.read_below(wanted, position);
             if isolation == FetchIsolation::TxnCommitted
@@ -211,7 +208,7 @@ impl PartitionLog {
         // Enough for what is wanted and what lies between the index entry and it.
         let ahead = wanted.max_bytes.saturating_add(READ_AHEAD);
         let mut scanner = Scanner::new(segment, start, size).reading_ahead(ahead);
-        let holes = segment.holes(wanted.gaps)?;
+        let holes = segment.holes()?;
         let mut chain = Chain {
             next: (start == 0).then_some(holes.after(segment.base_offset())),
             indexed,
@@ -221,9 +218,8 @@ impl PartitionLog {
         let first = loop {
             let position = scanner.position();
             let Some(header) = scanner.peek()? else {
-                let known = !matches!(holes, Holes::Any);
                 return Ok(Found::Beyond {
-                    end_offset: chain.next.filter(|_| known),
+                    end_offset: chain.next,
                 });
             };
             chain
@@ -311,17 +307,38 @@ impl PartitionLog {
         timestamp: i64,
         isolation: FetchIsolation,
     ) -> StorageResult<Option<TimestampOffset>> {
-        self.check()?;
+        self.unmoved(|| self.find_timestamp(timestamp, isolation))
+    }
+
+    /// Looks again where the log was cut off, its beginning deleted or segments swapped meanwhile.
+    fn unmoved<T>(&self, look: impl Fn() -> StorageResult<T>) -> StorageResult<T> {
+        loop {
+            self.check()?;
+            let truncations = self.truncations.load(Ordering::Acquire);
+            let start = self.log_start_offset();
+            let found = look();
+            let moved = self.truncations.load(Ordering::Acquire) != truncations
+                || found.is_err() && self.log_start_offset() != start;
+            if !moved {
+                return found;
+            }
+        }
+    }
+
+    fn find_timestamp(
+        &self,
+        timestamp: i64,
+        isolation: FetchIsolation,
+    ) -> StorageResult<Option<TimestampOffset>> {
         let position = self.position();
         let end = position.end(isolation);
         for segment in self.segments_from(position.log_start_offset) {
-            if segment.stamps()?.max < timestamp {
+            let stamps = segment.stamps()?;
+            if stamps.sound && stamps.max < timestamp {
                 continue;
             }
-            let from = segment
-                .last_offset_before_time(timestamp)
-                .map_or(0, |offset| segment.lookup(offset).0);
-            let found = self.first_record(&segment, from, &position, end, |t| t >= timestamp)?;
+            let before = segment.last_offset_before_time(timestamp);
+            let found = self.first_record(&segment, before, &position, end, |t| t >= timestamp)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -339,12 +356,23 @@ impl PartitionLog {
         &self,
         isolation: FetchIsolation,
     ) -> StorageResult<Option<TimestampOffset>> {
-        self.check()?;
+        self.unmoved(|| self.find_max_timestamp(isolation))
+    }
+
+    fn find_max_timestamp(
+        &self,
+        isolation: FetchIsolation,
+    ) -> StorageResult<Option<TimestampOffset>> {
         let position = self.position();
         let end = position.end(isolation);
         let mut best: Option<(i64, Arc<Segment>)> = None;
         for segment in self.segments_from(position.log_start_offset) {
-            let max = segment.stamps()?.max;
+            let stamps = segment.stamps()?;
+            if !stamps.sound {
+                // Where something is damaged, this is the error that says so.
+                self.first_record(&segment, None, &position, end, |_| false)?;
+            }
+            let max = stamps.max;
             if max > best.as_ref().map_or(NO_TIMESTAMP, |(max, _)| *max) {
                 best = Some((max, segment));
             }
@@ -352,10 +380,8 @@ impl PartitionLog {
         let Some((max, segment)) = best else {
             return Ok(None);
         };
-        let from = segment
-            .last_offset_before_time(max)
-            .map_or(0, |offset| segment.lookup(offset).0);
-        self.first_record(&segment, from, &position, end, |t| t >= max)
+        let before = segment.last_offset_before_time(max);
+        self.first_record(&segment, before, &position, end, |t| t >= max)
     }
 
     pub(super) fn segments_from(&self, offset: i64) -> Vec<Arc<Segment>> {
@@ -370,47 +396,25 @@ impl PartitionLog {
             .collect()
     }
 
+    /// The first wanted record of a segment; up to and with the offset `before` there is none.
     fn first_record(
         &self,
         segment: &Segment,
-        from: u64,
+        before: Option<i64>,
         position: &LogPosition,
         end: i64,
         wanted: impl Fn(i64) -> bool,
     ) -> StorageResult<Option<TimestampOffset>> {
-        let mut scanner = Scanner::new(segment, from, segment.size());
-        let search = (|| -> Result<_, Failure> {
-            while let Some(header) = scanner.peek()? {
-                if header.base_offset >= end {
-                    return Ok(None);
-                }
-                if !wanted(header.max_timestamp) || header.last_offset() < position.log_start_offset
-                {
-                    scanner.skip(&header);
-                    continue;
-                }
-                let at = scanner.position();
-                let Some((_, batch)) = scanner.next_batch()? else {
-                    return Ok(None);
-                };
-                let records = batch.records().map_err(|e| damage(at, e.to_string()))?;
-                for record in records {
-                    let record = record.map_err(|e| damage(at, e.to_string()))?;
-                    if record.offset >= end {
-                        return Ok(None);
-                    }
-                    if wanted(record.timestamp) && record.offset >= position.log_start_offset {
-                        return Ok(Some(TimestampOffset {
-                            timestamp: record.timestamp,
-                            offset: record.offset,
-                            leader_epoch: batch.partition_leader_epoch,
-                        }));
-                    }
-                }
+        let visible = position.log_start_offset..end;
+        let (start, indexed) = before.map_or((0, None), |offset| segment.lookup(offset));
+        let found = match self.search(segment, start, indexed, &visible, &wanted) {
+            // It may be the index that is damaged.
+            Err(Failure::Damage(_)) if start > 0 => {
+                self.search(segment, 0, None, &visible, &wanted)
             }
-            Ok(None)
-        })();
-        match search {
+            found => found,
+        };
+        match found {
             Ok(found) => Ok(found),
             Err(Failure::Storage(error)) => Err(error),
             Err(Failure::Damage(Damage {
@@ -418,6 +422,50 @@ impl PartitionLog {
                 reason,
             })) => Err(self.corrupt(segment, segment.base_offset(), at, reason)),
         }
+    }
+
+    /// Walks over the batches, each checked: one that is passed over for its timestamp must have it.
+    fn search(
+        &self,
+        segment: &Segment,
+        start: u64,
+        indexed: Option<i64>,
+        visible: &Range<i64>,
+        wanted: &impl Fn(i64) -> bool,
+    ) -> Result<Option<TimestampOffset>, Failure> {
+        let holes = segment.holes()?;
+        let mut chain = Chain {
+            next: (start == 0).then_some(holes.after(segment.base_offset())),
+            indexed,
+            holes: &holes,
+        };
+        let mut scanner = Scanner::new(segment, start, segment.size());
+        while let Some((at, batch)) = scanner.next_batch()? {
+            chain.check(&batch).map_err(|reason| damage(at, reason))?;
+            if batch.base_offset >= visible.end {
+                return Ok(None);
+            }
+            if !wanted(batch.max_timestamp) || batch.last_offset() < visible.start {
+                continue;
+            }
+            let records = batch.records().map_err(|e| damage(at, e.to_string()))?;
+            for record in records {
+                let record = record.map_err(|e| damage(at, e.to_string()))?;
+                if record.offset >= visible.end {
+                    return Ok(None);
+                }
+                if wanted(record.timestamp) && record.offset >= visible.start {
+                    self.check_batch_epoch(&batch)
+                        .map_err(|reason| damage(at, reason))?;
+                    return Ok(Some(TimestampOffset {
+                        timestamp: record.timestamp,
+                        offset: record.offset,
+                        leader_epoch: batch.partition_leader_epoch,
+                    }));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
