@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use thalweg_log::client::{
-    Assignment, ClientError, Consumer, ConsumerConfig, GroupMember, GroupMetadata, NewTopic,
-    OffsetAndMetadata, PartitionAssignor, PartitionCounts, Polled, TopicPartition,
+    Assignment, Call, ClientConfig, ClientError, Consumer, ConsumerConfig, Destination,
+    GroupMember, GroupMetadata, NewTopic, OffsetAndMetadata, PartitionAssignor, PartitionCounts,
+    Polled, TopicPartition,
 };
-use thalweg_log::wire::ErrorCode;
+use thalweg_log::wire::messages::{JoinGroupRequest, JoinGroupRequestProtocol};
+use thalweg_log::wire::{ErrorCode, Response};
 
 use super::support::{Cluster, How, LONG, fill, poll_all, quick_group, read, sizes, text, tp};
 
@@ -146,6 +148,56 @@ pub(crate) async fn sticky_members_keep_what_they_had(cluster: &Cluster) {
     // All was given up in between, and each got back what it may keep.
     assert!(first.assignment().is_subset(&had[0]));
     assert!(second.assignment().is_subset(&had[1]));
+}
+
+pub(crate) async fn a_member_of_an_old_generation_comes_back_as_itself(cluster: &Cluster) {
+    let client = cluster.with_topic("t", 2).await;
+    let mut consumer = client
+        .consumer(ConsumerConfig {
+            // Nobody has the time to wait until it ends.
+            session_timeout_ms: 2 * LONG,
+            ..quick_group("g")
+        })
+        .unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    assigned(&mut consumer).await;
+    let before = consumer.group_metadata().unwrap();
+    // The group goes on to its next generation without it, by a request in its name.
+    let topics = [0, 1, 0, 0, 0, 1, 0, 1, b't', 255, 255, 255, 255, 0, 0, 0, 0];
+    let request = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        member_id: before.member_id.as_str().into(),
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata: Bytes::copy_from_slice(&topics),
+            ..JoinGroupRequestProtocol::default()
+        }],
+        ..JoinGroupRequest::default()
+    };
+    let transport = cluster.transport(&ClientConfig::default()).await;
+    let call = Call::new(Destination::Any, request, LONG);
+    let Response::JoinGroup(joined) = transport.call(call).await.unwrap().response else {
+        panic!("another answer")
+    };
+    assert!(joined.generation_id > before.generation_id, "{joined:?}");
+    let end = Instant::now() + LONG;
+    let (mut lost, mut back) = (false, false);
+    while !back {
+        assert!(Instant::now() < end, "lost: {lost}");
+        match consumer.poll(Duration::from_millis(50)).await.unwrap() {
+            Polled::Lost(partitions) => lost = partitions.len() == 2,
+            Polled::Assigned(partitions) => back = partitions.len() == 2,
+            _ => {}
+        }
+    }
+    assert!(lost);
+    let after = consumer.group_metadata().unwrap();
+    assert_eq!(after.member_id, before.member_id);
+    assert!(after.generation_id > joined.generation_id);
+    consumer.close().await.unwrap();
 }
 
 pub(crate) async fn a_static_member_takes_its_partitions_back(cluster: &Cluster) {

@@ -13,6 +13,7 @@ macro_rules! client_tests {
     ($make:ident) => {
         $make! {
             any: [
+                groups::a_member_of_an_old_generation_comes_back_as_itself,
                 records::what_is_sent_is_read,
                 records::every_codec_and_acknowledgement,
                 records::threads_without_a_runtime_of_their_own,

@@ -94,12 +94,12 @@ impl Member {
             match turn {
                 Turn::Leave => break,
                 Turn::Rejoin => attempt = 0,
-                Turn::Lost => {
+                Turn::Lost { known } => {
                     attempt = 0;
-                    self.lose();
+                    self.lose(!known);
                 }
                 Turn::Away => {
-                    self.lose();
+                    self.lose(true);
                     let limit = self.config.max_poll_interval_ms;
                     if self.orders.await_poll(&self.shared, limit).await.is_err() {
                         break;
@@ -119,7 +119,7 @@ impl Member {
                     }
                 }
                 Turn::Failed(error) => {
-                    self.lose();
+                    self.lose(true);
                     self.event += 1;
                     let number = self.event;
                     let _ = self.outbox.send(Event::Failed { number, error });
@@ -231,9 +231,10 @@ impl Member {
         Ok(())
     }
 
-    /// What we have is gone: the owner is told, and we begin as a new member.
-    fn lose(&mut self) {
-        self.forget_generation(true);
+    /// What we have is gone: the owner is told, and we begin anew, as another member if
+    /// `member_too`.
+    fn lose(&mut self, member_too: bool) {
+        self.forget_generation(member_too);
         if !self.owned.is_empty() {
             let lost = std::mem::take(&mut self.owned).into_iter().collect();
             let _ = self.outbox.send(Event::Lost(lost));

@@ -241,8 +241,9 @@ impl Orders {
 pub(super) enum Turn {
     /// Join anew.
     Rejoin,
-    /// The group has gone on without us.
-    Lost,
+    /// The group has gone on without us. `known`: it still has us as a member, of an earlier
+    /// generation, and would wait for us under this id.
+    Lost { known: bool },
     /// The owner has stayed away for too long, and we have left.
     Away,
     /// The owner is gone or leaves.
@@ -255,7 +256,8 @@ impl From<ClientError> for Turn {
     fn from(error: ClientError) -> Self {
         match error.code() {
             Some(ErrorCode::RebalanceInProgress | ErrorCode::MemberIdRequired) => Turn::Rejoin,
-            Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => Turn::Lost,
+            Some(ErrorCode::UnknownMemberId) => Turn::Lost { known: false },
+            Some(ErrorCode::IllegalGeneration) => Turn::Lost { known: true },
             _ => Turn::Failed(error),
         }
     }

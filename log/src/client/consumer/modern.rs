@@ -104,7 +104,7 @@ impl Member {
             match turn {
                 Turn::Leave => break,
                 Turn::Rejoin => attempt = 0,
-                Turn::Lost => {
+                Turn::Lost { .. } => {
                     attempt = 0;
                     self.lose();
                 }
@@ -314,7 +314,9 @@ impl Member {
                 let backoff = Instant::now() + self.core.backoff(0);
                 self.next_heartbeat = self.next_heartbeat.min(backoff);
                 Err(match error.code() {
-                    Some(ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch) => Turn::Lost,
+                    Some(ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch) => {
+                        Turn::Lost { known: false }
+                    }
                     _ => Turn::Failed(error),
                 })
             }
