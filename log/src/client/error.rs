@@ -351,7 +351,8 @@ impl ClientError {
 fn detail(message: &Option<String>) -> String {
     message
         .as_ref()
-        .map(|m| format!(": {m}"))
+        // What to do about it follows.
+        .map(|m| format!(": {}", m.trim_end_matches('.')))
         .unwrap_or_default()
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::transport::{Call, Reply, Transport};
-use super::{ClientError, Destination};
+use super::{Client, ClientConfig, ClientError, Destination};
 use crate::record::{RecordBatch, batches};
 use crate::wire::messages::*;
 use crate::wire::{ErrorCode, Request, Response, Str, catalogue};
@@ -454,4 +454,14 @@ impl Transport for FakeTransport {
     fn describe(&self) -> String {
         "fake".to_owned()
     }
+}
+
+/// A client of the cluster that tries again at once.
+pub(crate) fn client(cluster: &Arc<FakeCluster>) -> Client {
+    let config = ClientConfig {
+        retry_backoff_ms: Duration::from_millis(1),
+        retry_backoff_max_ms: Duration::from_millis(3),
+        ..ClientConfig::default()
+    };
+    Client::with_transport(Arc::new(FakeTransport(cluster.clone())), config)
 }

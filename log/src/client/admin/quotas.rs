@@ -148,10 +148,19 @@ impl Admin {
                         (e.entity_type.to_string(), name)
                     })
                     .collect();
-                let what = format!("change the quotas of {entity:?}");
+                let what = format!("change the quotas of {}", named(&entity));
                 let result = check(entry.error_code, what, entry.error_message);
                 (entity, result)
             })
             .collect())
     }
+}
+
+/// An entity as people write it.
+fn named(entity: &ClientQuotaEntity) -> String {
+    let parts: Vec<String> = entity
+        .iter()
+        .map(|(kind, name)| format!("{kind}={}", name.as_deref().unwrap_or("<default>")))
+        .collect();
+    parts.join(" ")
 }

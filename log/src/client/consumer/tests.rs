@@ -4,20 +4,11 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::client::fake::{FakeCluster, FakeTransport, Faults};
-use crate::client::{Client, ClientConfig, OffsetSpec, ProducerConfig, ProducerRecord};
+use crate::client::fake::{FakeCluster, Faults, client};
+use crate::client::{Client, OffsetSpec, ProducerConfig, ProducerRecord};
 use crate::wire::ApiKey;
 
 const LONG: Duration = Duration::from_secs(20);
-
-fn client(cluster: &Arc<FakeCluster>) -> Client {
-    let config = ClientConfig {
-        retry_backoff_ms: Duration::from_millis(1),
-        retry_backoff_max_ms: Duration::from_millis(3),
-        ..ClientConfig::default()
-    };
-    Client::with_transport(Arc::new(FakeTransport(cluster.clone())), config)
-}
 
 async fn fill(client: &Client, topic: &str, partition: i32, values: std::ops::Range<usize>) {
     let producer = client

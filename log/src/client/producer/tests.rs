@@ -3,19 +3,9 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::client::fake::{FakeCluster, FakeTransport, Faults};
-use crate::client::{Client, ClientConfig};
+use crate::client::fake::{FakeCluster, Faults, client};
 use crate::record::Compression;
 use crate::wire::{ApiKey, ErrorCode};
-
-fn client(cluster: &Arc<FakeCluster>) -> Client {
-    let config = ClientConfig {
-        retry_backoff_ms: Duration::from_millis(1),
-        retry_backoff_max_ms: Duration::from_millis(3),
-        ..ClientConfig::default()
-    };
-    Client::with_transport(Arc::new(FakeTransport(cluster.clone())), config)
-}
 
 fn small_batches() -> ProducerConfig {
     ProducerConfig {

@@ -84,44 +84,28 @@ pub(super) fn sticky(
             result.insert(partition, member);
         }
     }
-    loop {
-        let mut moved = false;
-        for (partition, owner) in &mut result {
-            let list = wanting.get(&*partition.topic);
-            let Some(least) = list.and_then(|list| load.least(list)) else {
-                continue;
-            };
-            // Only the heaviest gives, so that nothing travels through a third member.
-            let heaviest = list.is_some_and(|list| load.of(*owner) >= load.most(list));
-            if heaviest && load.of(*owner) >= load.of(least) + 2 {
-                load.remove(*owner);
-                load.add(least);
-                *owner = least;
-                moved = true;
+    // First only the heaviest gives, so that nothing travels through a third member.
+    for only_heaviest in [true, false] {
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for (partition, owner) in &mut result {
+                let Some(list) = wanting.get(&*partition.topic) else {
+                    continue;
+                };
+                let Some(least) = load.least(list) else {
+                    continue;
+                };
+                let gives = !only_heaviest || load.of(*owner) >= load.most(list);
+                if gives && load.of(*owner) >= load.of(least) + 2 {
+                    load.remove(*owner);
+                    load.add(least);
+                    *owner = least;
+                    moved = true;
+                }
             }
         }
-        if !moved {
-            break;
-        }
     }
-    loop {
-        let mut moved = false;
-        for (partition, owner) in &mut result {
-            let list = wanting.get(&*partition.topic);
-            let Some(least) = list.and_then(|list| load.least(list)) else {
-                continue;
-            };
-            if load.of(*owner) >= load.of(least) + 2 {
-                load.remove(*owner);
-                load.add(least);
-                *owner = least;
-                moved = true;
-            }
-        }
-        if !moved {
-            return result;
-        }
-    }
+    result
 }
 
 /// How many partitions each member has.

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::balance::{owners, sticky};
-use super::{Assignment, GroupMember, PartitionAssignor, PartitionCounts, RebalanceProtocol};
+use super::{
+    Assignment, GroupMember, PartitionAssignor, PartitionCounts, RebalanceProtocol, nothing_yet,
+};
 use crate::client::ClientError;
 
 /// Keeps what members have as long as the load stays balanced.
@@ -31,10 +33,7 @@ impl PartitionAssignor for CooperativeStickyAssignor {
         let mut order: Vec<&GroupMember> = members.iter().collect();
         order.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         let owners = owners(&order, partitions);
-        let mut result: BTreeMap<String, Assignment> = order
-            .iter()
-            .map(|m| (m.member_id.clone(), Assignment::default()))
-            .collect();
+        let mut result = nothing_yet(members);
         for (partition, member) in sticky(partitions, &order, &owners) {
             let moves = owners.get(&partition).is_some_and(|owner| *owner != member);
             if moves {

@@ -119,6 +119,12 @@ pub(crate) fn built_in(name: &str) -> Option<Arc<dyn PartitionAssignor>> {
     }
 }
 
+/// An assignment that gives nobody anything.
+fn nothing_yet(members: &[GroupMember]) -> BTreeMap<String, Assignment> {
+    let empty = |m: &GroupMember| (m.member_id.clone(), Assignment::default());
+    members.iter().map(empty).collect()
+}
+
 /// The members that want each topic, in their stable order.
 fn members_by_topic<'a>(
     partitions: &PartitionCounts,

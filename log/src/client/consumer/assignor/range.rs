@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Assignment, GroupMember, PartitionAssignor, PartitionCounts, members_by_topic};
+use super::{
+    Assignment, GroupMember, PartitionAssignor, PartitionCounts, members_by_topic, nothing_yet,
+};
 use crate::client::{ClientError, TopicPartition};
 
 /// Gives each member one range of every topic; members with the same place get the same
@@ -20,10 +22,7 @@ impl PartitionAssignor for RangeAssignor {
         partitions: &PartitionCounts,
         members: &[GroupMember],
     ) -> Result<BTreeMap<String, Assignment>, ClientError> {
-        let mut result: BTreeMap<String, Assignment> = members
-            .iter()
-            .map(|m| (m.member_id.clone(), Assignment::default()))
-            .collect();
+        let mut result = nothing_yet(members);
         for (topic, wanting) in members_by_topic(partitions, members) {
             let count = partitions.get(&topic).copied().unwrap_or(0).max(0);
             let n = i32::try_from(wanting.len()).unwrap_or(i32::MAX).max(1);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Assignment, GroupMember, PartitionAssignor, PartitionCounts, members_by_topic};
+use super::{
+    Assignment, GroupMember, PartitionAssignor, PartitionCounts, members_by_topic, nothing_yet,
+};
 use crate::client::{ClientError, TopicPartition};
 
 /// Deals the partitions of all topics like cards to the members that want their topic.
@@ -19,10 +21,7 @@ impl PartitionAssignor for RoundRobinAssignor {
         partitions: &PartitionCounts,
         members: &[GroupMember],
     ) -> Result<BTreeMap<String, Assignment>, ClientError> {
-        let mut result: BTreeMap<String, Assignment> = members
-            .iter()
-            .map(|m| (m.member_id.clone(), Assignment::default()))
-            .collect();
+        let mut result = nothing_yet(members);
         let mut order: Vec<&GroupMember> = members.iter().collect();
         order.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         let mut turns = order.iter().cycle();

@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use super::balance::{owners, sticky};
-use super::{Assignment, GroupMember, PartitionAssignor, PartitionCounts};
+use super::{Assignment, GroupMember, PartitionAssignor, PartitionCounts, nothing_yet};
 use crate::client::{ClientError, GroupMetadata, TopicPartition};
 
 /// Keeps what members had before the rebalance as long as the load stays balanced.
@@ -41,10 +41,7 @@ impl PartitionAssignor for StickyAssignor {
         let mut order: Vec<&GroupMember> = members.iter().collect();
         order.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         let owners = owners(&order, partitions);
-        let mut result: BTreeMap<String, Assignment> = order
-            .iter()
-            .map(|m| (m.member_id.clone(), Assignment::default()))
-            .collect();
+        let mut result = nothing_yet(&members);
         for (partition, member) in sticky(partitions, &order, &owners) {
             let id = order.get(member).map(|m| m.member_id.as_str());
             if let Some(assignment) = id.and_then(|id| result.get_mut(id)) {
