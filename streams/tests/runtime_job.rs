@@ -11,6 +11,7 @@ use thalweg_log::client::{
     Client, ClientConfig, ConsumerConfig, IsolationLevel, NewTopic, OffsetSpec, ProducerConfig,
     ProducerRecord, TopicPartition,
 };
+use thalweg_log::storage::{LogManager, LogManagerConfig};
 use thalweg_streams::runtime::{
     CommitObserver, CommitStep, JobState, ProcessingGuarantee, StreamThreads, Streams,
     StreamsConfig,
@@ -505,16 +506,13 @@ async fn a_store_ahead_of_a_truncated_changelog_is_rebuilt() {
     let held = contents(&cluster.client, changelog, 2).await;
     cluster.broker.shutdown().await;
 
-    // The log is lost, as it may be when a leader takes over that was not in sync.
+    // The log is cut, as it may be when a leader takes over that was not in sync.
+    let manager = LogManager::open(LogManagerConfig::new(dir.path().join("log"), 1), 0).unwrap();
     for partition in 0..2 {
-        let folder = dir.path().join(format!("log/{changelog}-{partition}"));
-        for file in std::fs::read_dir(&folder).unwrap() {
-            let file = file.unwrap();
-            if file.file_name() != "partition.metadata" {
-                std::fs::remove_file(file.path()).unwrap();
-            }
-        }
+        let log = manager.get(changelog, partition).unwrap();
+        log.truncate_to(0).unwrap();
     }
+    manager.close().unwrap();
     // By the time the job comes back it has grown past where the stores stand.
     let cluster = Cluster::start(dir.path()).await;
     let producer = cluster.client.producer(ProducerConfig::default()).unwrap();

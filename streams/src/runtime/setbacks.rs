@@ -3,7 +3,8 @@
 //! Invariant: between two attempts lies a pause that doubles up to [`LONGEST`]; once nothing
 //! has been committed for `task.timeout.ms` since the first setback, there is no further
 //! attempt (Kafka Streams' rule: with a timeout above 0 there is at least one). A commit
-//! forgets them all.
+//! forgets them all, and so does a time without any that is longer than an attempt can last:
+//! a worker that had nothing to do has not failed all the while.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 pub(crate) struct Setbacks {
     count: u32,
     since: Option<Instant>,
+    last: Option<Instant>,
 }
 
 /// What a setback leads to.
@@ -29,8 +31,14 @@ pub(crate) enum Next {
 }
 
 impl Setbacks {
-    /// Another one, at `now`.
-    pub(crate) fn another(&mut self, timeout: Duration, now: Instant) -> Next {
+    /// Another one, at `now`, of attempts that last `attempt` at most.
+    pub(crate) fn another(&mut self, timeout: Duration, attempt: Duration, now: Instant) -> Next {
+        let quiet = LONGEST.saturating_add(timeout).saturating_add(attempt);
+        let since_last = self.last.map(|last| now.saturating_duration_since(last));
+        if since_last.is_some_and(|time| time > quiet) {
+            self.forget();
+        }
+        self.last = Some(now);
         let since = *self.since.get_or_insert(now);
         let lasted = now.saturating_duration_since(since);
         self.count += 1;
@@ -53,6 +61,8 @@ impl Setbacks {
 mod tests {
     use super::*;
 
+    const ATTEMPT: Duration = Duration::from_secs(60);
+
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -62,7 +72,7 @@ mod tests {
         let (mut setbacks, now) = (Setbacks::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            let Next::Again(pause) = setbacks.another(secs(300), now) else {
+            let Next::Again(pause) = setbacks.another(secs(300), ATTEMPT, now) else {
                 panic!()
             };
             pauses.push(pause);
@@ -71,33 +81,46 @@ mod tests {
         assert!(pauses.is_sorted());
         assert_eq!(pauses.last(), Some(&LONGEST));
         setbacks.forget();
-        assert_eq!(setbacks.another(secs(300), now), Next::Again(SHORTEST));
+        assert_eq!(
+            setbacks.another(secs(300), ATTEMPT, now),
+            Next::Again(SHORTEST)
+        );
     }
 
     #[test]
     fn the_time_counts_from_the_first_setback_and_the_last_attempt_is_on_time() {
         let (mut setbacks, now) = (Setbacks::default(), Instant::now());
-        setbacks.another(secs(20), now);
+        setbacks.another(secs(20), ATTEMPT, now);
         for _ in 0..10 {
-            setbacks.another(secs(20), now);
+            setbacks.another(secs(20), ATTEMPT, now);
         }
-        let late = setbacks.another(secs(20), now + secs(19));
+        let late = setbacks.another(secs(20), ATTEMPT, now + secs(19));
         assert_eq!(late, Next::Again(secs(1)));
-        let over = setbacks.another(secs(20), now + secs(20));
+        let over = setbacks.another(secs(20), ATTEMPT, now + secs(20));
         assert_eq!(over, Next::Over(13, secs(20)));
     }
 
     #[test]
     fn a_timeout_of_zero_fails_at_once_and_any_other_tries_again_at_least_once() {
         let now = Instant::now();
-        let first = Setbacks::default().another(Duration::ZERO, now);
+        let first = Setbacks::default().another(Duration::ZERO, ATTEMPT, now);
         assert_eq!(first, Next::Over(1, Duration::ZERO));
         let tiny = Duration::from_millis(1);
         let mut setbacks = Setbacks::default();
-        assert_eq!(setbacks.another(tiny, now), Next::Again(tiny));
+        assert_eq!(setbacks.another(tiny, ATTEMPT, now), Next::Again(tiny));
         assert!(matches!(
-            setbacks.another(tiny, now + tiny),
+            setbacks.another(tiny, ATTEMPT, now + tiny),
             Next::Over(2, _)
         ));
+    }
+
+    #[test]
+    fn what_happened_long_ago_does_not_count() {
+        let (mut setbacks, now) = (Setbacks::default(), Instant::now());
+        setbacks.another(secs(300), ATTEMPT, now);
+        let next = setbacks.another(secs(300), ATTEMPT, now + secs(371));
+        assert_eq!(next, Next::Again(SHORTEST));
+        let next = setbacks.another(secs(300), ATTEMPT, now + secs(371 + 369));
+        assert_eq!(next, Next::Over(2, secs(369)));
     }
 }

@@ -157,7 +157,8 @@ impl Worker {
     /// for too long, the job fails with the reason.
     async fn roll_back(&mut self, error: StreamsError) -> Result<(), StreamsError> {
         let config = &self.job.config;
-        let pause = match self.setbacks.another(config.task_timeout, Instant::now()) {
+        let (timeout, attempt) = (config.task_timeout, config.transaction_timeout);
+        let pause = match self.setbacks.another(timeout, attempt, Instant::now()) {
             Next::Again(pause) => pause,
             Next::Over(attempts, lasted) => {
                 return Err(StreamsError::Stalled {
