@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::{Map, Value};
@@ -33,6 +34,22 @@ pub enum Output {
     Table,
     /// One JSON array for machines.
     Json,
+}
+
+/// The end of a command that went on after something failed: what did, if anything.
+pub fn all_done(failed: Vec<String>) -> Result<()> {
+    if !failed.is_empty() {
+        bail!(failed.join("\n"));
+    }
+    Ok(())
+}
+
+/// Says that something was done: a sentence for people, for machines a list with one object.
+pub fn done(output: Output, row: Value, sentence: std::fmt::Arguments<'_>) {
+    match output {
+        Output::Table => print_line(sentence),
+        Output::Json => say!("{}", Value::Array(vec![row])),
+    }
 }
 
 /// Rows under named columns. Numbers stand right, `-` stands for what is missing.
@@ -116,6 +133,7 @@ fn cell(value: &Value) -> Cell {
         Value::Null => Cell::new("-"),
         Value::String(text) => Cell::new(text),
         Value::Number(number) => Cell::new(number).set_alignment(CellAlignment::Right),
+        Value::Array(items) if items.is_empty() => Cell::new("-"),
         Value::Array(items) => {
             let items: Vec<String> = items
                 .iter()

@@ -13,8 +13,16 @@ use crate::settings::DEFAULT_LISTEN;
 #[derive(Debug, Clone, Args)]
 pub struct Target {
     /// A broker to connect to, Thalweg or Apache Kafka [default: 127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "data_dir")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "data_dir",
+        visible_alias = "bootstrap-server"
+    )]
     bootstrap: Option<String>,
+    /// Settings of the connection by Kafka's names, a properties file
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    command_config: Option<PathBuf>,
     /// A data folder to open in this process; no server may hold it
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -27,6 +35,14 @@ pub struct Log {
 }
 
 impl Target {
+    fn config(&self) -> Result<ClientConfig> {
+        let Some(path) = &self.command_config else {
+            return Ok(ClientConfig::default());
+        };
+        let entries = crate::settings::read_properties(path)?;
+        ClientConfig::from_map(entries).with_context(|| format!("in {}", path.display()))
+    }
+
     pub async fn open(&self) -> Result<Log> {
         match &self.data_dir {
             Some(dir) => {
@@ -40,7 +56,7 @@ impl Target {
             }
             None => {
                 let bootstrap = self.bootstrap.as_deref().unwrap_or(DEFAULT_LISTEN);
-                let client = Client::connect(bootstrap, ClientConfig::default())
+                let client = Client::connect(bootstrap, self.config()?)
                     .await
                     .with_context(|| format!("cannot reach a broker at {bootstrap}; start one with `thalweg server`, or open a data folder with --data-dir"))?;
                 Ok(Log {
@@ -49,6 +65,13 @@ impl Target {
                 })
             }
         }
+    }
+}
+
+impl Target {
+    /// Opens the log, runs `work` and closes the log whatever comes of it.
+    pub async fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
+        self.open().await?.with(work).await
     }
 }
 

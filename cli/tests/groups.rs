@@ -2,48 +2,18 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead as _, BufReader};
 
 use support::Server;
-
-fn start(server: &Server, args: &[&str]) -> std::process::Child {
-    Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        .args(args)
-        .args(["--bootstrap", &server.bootstrap()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts")
-}
-
-fn run(server: &Server, args: &[&str], input: &str) -> String {
-    let mut child = start(server, args);
-    // A command that does not read its input may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().expect("the command ends");
-    let stderr = String::from_utf8_lossy(&stderr);
-    assert!(status.success(), "{args:?}: {stderr}");
-    String::from_utf8(stdout).unwrap()
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
-}
 
 #[test]
 fn types_and_epochs_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"));
-    run(&server, &["topic", "create", "t", "-p", "1"], "");
-    run(&server, &["produce", "t"], "1\n2\n");
+    server.run(&["topic", "create", "t", "-p", "1"], "");
+    server.run(&["produce", "t"], "1\n2\n");
     let classic = ["consume", "t", "--group", "old", "-b", "-n", "2"];
-    run(&server, &classic, "");
+    server.run(&classic, "");
     let modern = [
         "consume",
         "t",
@@ -53,16 +23,13 @@ fn types_and_epochs_are_shown() {
         "-X",
         "group.protocol=consumer",
     ];
-    let mut reader = start(&server, &modern);
+    let mut reader = server.spawn(&modern);
     let mut line = String::new();
     // Whoever has read a record has been assigned its partition.
     let mut printed = BufReader::new(reader.stdout.take().unwrap());
     printed.read_line(&mut line).unwrap();
     assert_eq!(line, "1\n");
-    let show = |args: &[&str]| {
-        let all = [&["group"][..], args, &["-o", "json"]].concat();
-        json(&run(&server, &all, ""))
-    };
+    let show = |args: &[&str]| server.json(&[&["group"][..], args].concat());
     let all = show(&["list"]);
     let types: Vec<_> = all.as_array().unwrap().iter().collect();
     assert_eq!(types.len(), 2, "{all}");

@@ -1,12 +1,14 @@
 //! `thalweg cluster`: the brokers, the features and the metadata quorum.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use thalweg_log::client::Client;
+use thalweg_log::client::{Client, FeatureUpdate, UpgradeType};
 
-use crate::args::shown_time;
-use crate::output::{Output, Rows, say};
+use crate::args::{pairs, shown_time};
+use crate::output::{Output, Rows, all_done, done, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +19,10 @@ pub enum ClusterCommand {
     Features(ClusterArgs),
     /// Show the quorum of the metadata
     Quorum(ClusterArgs),
+    /// Change the levels of features, all or none
+    UpdateFeatures(UpdateArgs),
+    /// Forget a broker that will not come back
+    Unregister(UnregisterArgs),
 }
 
 #[derive(Debug, Args)]
@@ -28,21 +34,73 @@ pub struct ClusterArgs {
     output: Output,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg cluster update-features group.version=1
+  thalweg cluster update-features transaction.version=1 --downgrade --dry-run")]
+pub struct UpdateArgs {
+    /// Features with their new levels; 0 switches one off
+    #[arg(required = true, value_name = "FEATURE=LEVEL")]
+    features: Vec<String>,
+    /// Allow a lower level than now
+    #[arg(long)]
+    downgrade: bool,
+    /// Allow a lower level even where metadata may be lost
+    #[arg(long = "unsafe", requires = "downgrade")]
+    lossy: bool,
+    /// Only say whether it would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct UnregisterArgs {
+    /// The broker's id
+    id: i32,
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
 pub async fn run(command: ClusterCommand) -> Result<()> {
     match command {
         ClusterCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe(client, args.output).await)
+            args.target
+                .with(async |client| describe(client, args.output).await)
                 .await
         }
         ClusterCommand::Features(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| features(client, args.output).await)
+            args.target
+                .with(async |client| features(client, args.output).await)
                 .await
         }
+        ClusterCommand::UpdateFeatures(args) => {
+            let updates = updates(&args)?;
+            args.target
+                .with(async |client| update_features(client, &args, &updates).await)
+                .await
+        }
+        ClusterCommand::Unregister(args) => {
+            args.target
+                .with(async |client| Ok(client.admin().unregister_broker(args.id).await?))
+                .await?;
+            done(
+                args.output,
+                json!({"broker": args.id, "unregistered": true}),
+                format_args!("Broker {} is forgotten.", args.id),
+            );
+            Ok(())
+        }
         ClusterCommand::Quorum(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| quorum(client, args.output).await)
+            args.target
+                .with(async |client| quorum(client, args.output).await)
                 .await
         }
     }
@@ -90,6 +148,57 @@ async fn features(client: &Client, output: Output) -> Result<()> {
     }
     rows.print(output);
     Ok(())
+}
+
+fn updates(args: &UpdateArgs) -> Result<BTreeMap<String, FeatureUpdate>> {
+    let upgrade_type = match (args.downgrade, args.lossy) {
+        (false, _) => UpgradeType::Upgrade,
+        (true, false) => UpgradeType::SafeDowngrade,
+        (true, true) => UpgradeType::UnsafeDowngrade,
+    };
+    pairs("update-features", &args.features)?
+        .into_iter()
+        .map(|(feature, level)| {
+            let update = FeatureUpdate {
+                max_version_level: level.parse().with_context(|| {
+                    format!("the level of {feature} is a number, not {level:?}")
+                })?,
+                upgrade_type,
+            };
+            Ok((feature, update))
+        })
+        .collect()
+}
+
+async fn update_features(
+    client: &Client,
+    args: &UpdateArgs,
+    updates: &BTreeMap<String, FeatureUpdate>,
+) -> Result<()> {
+    let results = client
+        .admin()
+        .update_features(updates, args.dry_run)
+        .await?;
+    let mut rows = Rows::new(&["FEATURE", "LEVEL", "RESULT"]);
+    let mut failed = Vec::new();
+    for (feature, result) in results {
+        match result {
+            Ok(()) => rows.push(vec![
+                json!(feature),
+                json!(updates.get(&feature).map(|u| u.max_version_level)),
+                json!(if args.dry_run {
+                    "can be updated"
+                } else {
+                    "updated"
+                }),
+            ]),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if !rows.is_empty() || args.output == Output::Json {
+        rows.print(args.output);
+    }
+    all_done(failed)
 }
 
 async fn quorum(client: &Client, output: Output) -> Result<()> {

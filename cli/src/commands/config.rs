@@ -9,7 +9,7 @@ use thalweg_log::client::{
 use thalweg_log::config::nearest_key;
 
 use crate::commands::topic::ConfigChanges;
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, all_done, done, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +73,7 @@ pub struct DescribeArgs {
 #[command(after_help = "Examples:
   thalweg config alter topic orders --set retention.ms=3600000
   thalweg config alter topic orders --delete retention.ms
+  thalweg config alter broker 1 --from-file dynamic.properties
   thalweg config alter broker-defaults --set log.retention.ms=86400000
   thalweg config alter group billing --set consumer.session.timeout.ms=50000
   thalweg config alter broker-loggers 1 --set thalweg_log::broker=DEBUG")]
@@ -89,23 +90,36 @@ pub struct AlterArgs {
     dry_run: bool,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub async fn run(command: ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe(client, &args).await).await
+            args.target
+                .with(async |client| describe(client, &args).await)
+                .await
         }
         ConfigCommand::Alter(args) => {
             let changes = args.changes.list()?;
             let resource = resource(args.entity, args.name.as_deref())?;
-            let log = args.target.open().await?;
-            log.with(async |client| alter(client, &resource, changes, args.dry_run).await)
+            args.target
+                .with(async |client| alter(client, &resource, changes, args.dry_run).await)
                 .await?;
+            let row = json!({"resource": resource.to_string(), "altered": !args.dry_run});
             match args.dry_run {
-                true => say!("The configuration of {resource} would be altered."),
-                false => say!("Altered the configuration of {resource}."),
+                true => done(
+                    args.output,
+                    row,
+                    format_args!("The configuration of {resource} would be altered."),
+                ),
+                false => done(
+                    args.output,
+                    row,
+                    format_args!("Altered the configuration of {resource}."),
+                ),
             }
             Ok(())
         }
@@ -196,10 +210,7 @@ async fn describe(client: &Client, args: &DescribeArgs) -> Result<()> {
         }
         Output::Table => print(args, &all),
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 fn print(args: &DescribeArgs, all: &[(ConfigResource, Vec<ConfigEntry>)]) {

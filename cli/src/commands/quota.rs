@@ -10,7 +10,7 @@ use thalweg_log::client::{
 };
 
 use crate::args::pairs;
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, done, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -81,18 +81,22 @@ pub struct AlterArgs {
     dry_run: bool,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub async fn run(command: QuotaCommand) -> Result<()> {
     match command {
         QuotaCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe(client, &args).await).await
+            args.target
+                .with(async |client| describe(client, &args).await)
+                .await
         }
         QuotaCommand::Alter(args) => {
             let (entity, ops) = alteration(&args)?;
-            let log = args.target.open().await?;
-            log.with(async |client| alter(client, entity, ops, args.dry_run).await)
+            args.target
+                .with(async |client| alter(client, entity, ops, &args).await)
                 .await
         }
     }
@@ -161,7 +165,13 @@ fn alteration(args: &AlterArgs) -> Result<(ClientQuotaEntity, Ops)> {
     Ok((entity, ops))
 }
 
-async fn alter(client: &Client, entity: ClientQuotaEntity, ops: Ops, dry_run: bool) -> Result<()> {
+async fn alter(
+    client: &Client,
+    entity: ClientQuotaEntity,
+    ops: Ops,
+    args: &AlterArgs,
+) -> Result<()> {
+    let dry_run = args.dry_run;
     let name = shown(&entity);
     let alteration = ClientQuotaAlteration { entity, ops };
     let results = client
@@ -169,9 +179,18 @@ async fn alter(client: &Client, entity: ClientQuotaEntity, ops: Ops, dry_run: bo
         .alter_client_quotas(std::slice::from_ref(&alteration), dry_run)
         .await?;
     results.into_values().collect::<Result<Vec<()>, _>>()?;
+    let row = json!({"entity": name, "altered": !dry_run});
     match dry_run {
-        true => say!("The quotas of {name} would be altered."),
-        false => say!("Altered the quotas of {name}."),
+        true => done(
+            args.output,
+            row,
+            format_args!("The quotas of {name} would be altered."),
+        ),
+        false => done(
+            args.output,
+            row,
+            format_args!("Altered the quotas of {name}."),
+        ),
     }
     Ok(())
 }

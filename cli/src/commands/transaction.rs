@@ -9,8 +9,9 @@ use thalweg_log::client::{
     AbortTransaction, Client, ListTransactionsOptions, ProducerState, TopicPartition,
 };
 
-use crate::args::{places, shown_time, span};
-use crate::output::{Output, Rows, say};
+use crate::args::{shown_time, span};
+use crate::output::{Output, Rows, all_done, done, say};
+use crate::places::partitions;
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +112,9 @@ pub struct AbortArgs {
     coordinator_epoch: i32,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -119,42 +123,43 @@ pub struct TerminateArgs {
     id: String,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub async fn run(command: TransactionCommand) -> Result<()> {
     match command {
         TransactionCommand::List(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| list(client, &args).await).await
+            args.target.with(async |client| list(client, &args).await).await
         }
         TransactionCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe(client, &args).await).await
+            args.target.with(async |client| describe(client, &args).await).await
         }
         TransactionCommand::DescribeProducers(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| producers(client, &args).await)
+            args.target.with(async |client| producers(client, &args).await)
                 .await
         }
         TransactionCommand::FindHanging(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| find_hanging(client, &args).await)
+            args.target.with(async |client| find_hanging(client, &args).await)
                 .await
         }
         TransactionCommand::Abort(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| abort(client, &args).await).await
+            args.target.with(async |client| abort(client, &args).await).await
         }
         TransactionCommand::Terminate(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| {
+            args.target.with(async |client| {
                 let mut fenced = client.admin().fence_producers(&[&args.id]).await?;
                 let fenced = fenced
                     .remove(&args.id)
                     .context("the broker said nothing of it")??;
-                say!(
-                    "The producer of {} is fenced by epoch {}; its transaction, if one was open, is aborted.",
-                    args.id, fenced.epoch
+                done(
+                    args.output,
+                    json!({"transactional_id": args.id, "producer_id": fenced.producer_id, "producer_epoch": fenced.epoch}),
+                    format_args!(
+                        "The producer of {} is fenced by epoch {}; its transaction, if one was open, is aborted.",
+                        args.id, fenced.epoch
+                    ),
                 );
                 Ok(())
             })
@@ -228,44 +233,22 @@ async fn describe(client: &Client, args: &DescribeArgs) -> Result<()> {
     if !rows.is_empty() || args.output == Output::Json {
         rows.print(args.output);
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 /// The partitions that are named; all of every topic where none is.
-async fn wanted(client: &Client, topics: &[String]) -> Result<Vec<TopicPartition>> {
-    let mut named = places(topics)?;
-    if named.is_empty() {
-        let all = client.admin().list_topics().await?;
-        named = all.into_iter().map(|t| (t.name, None)).collect();
+async fn wanted(client: &Client, named: &[String]) -> Result<Vec<TopicPartition>> {
+    if !named.is_empty() {
+        return partitions(client, named).await;
     }
-    let mut all = Vec::new();
-    for (topic, partitions) in named {
-        let info = client.topic(&topic).await?;
-        let partitions = partitions.unwrap_or_else(|| (0..info.partition_count()).collect());
-        all.extend(
-            partitions
-                .into_iter()
-                .map(|p| TopicPartition::new(info.name.clone(), p)),
-        );
-    }
-    Ok(all)
+    let all = client.admin().list_topics().await?;
+    let all: Vec<String> = all.into_iter().map(|topic| topic.name).collect();
+    partitions(client, &all).await
 }
 
 async fn producers(client: &Client, args: &ProducersArgs) -> Result<()> {
     let places = wanted(client, &args.topics).await?;
-    let mut rows = Rows::new(&[
-        "TOPIC",
-        "PARTITION",
-        "PRODUCER-ID",
-        "PRODUCER-EPOCH",
-        "COORDINATOR-EPOCH",
-        "LAST-SEQUENCE",
-        "LAST-TIME",
-        "TXN-START-OFFSET",
-    ]);
+    let mut rows = Rows::new(&PRODUCER_COLUMNS);
     let mut failed = Vec::new();
     for (place, producers) in client.admin().describe_producers(&places, None).await? {
         match producers {
@@ -282,11 +265,20 @@ async fn producers(client: &Client, args: &ProducersArgs) -> Result<()> {
         return Ok(());
     }
     rows.print(args.output);
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
+
+/// What [`producer_row`] says.
+const PRODUCER_COLUMNS: [&str; 8] = [
+    "TOPIC",
+    "PARTITION",
+    "PRODUCER-ID",
+    "PRODUCER-EPOCH",
+    "COORDINATOR-EPOCH",
+    "LAST-SEQUENCE",
+    "LAST-TIME",
+    "TXN-START-OFFSET",
+];
 
 fn producer_row(place: &TopicPartition, p: &ProducerState) -> Vec<Value> {
     vec![
@@ -327,16 +319,7 @@ async fn find_hanging(client: &Client, args: &HangingArgs) -> Result<()> {
             .get(&p.producer_id)
             .is_none_or(|places| !places.contains(place))
     });
-    let mut rows = Rows::new(&[
-        "TOPIC",
-        "PARTITION",
-        "PRODUCER-ID",
-        "PRODUCER-EPOCH",
-        "COORDINATOR-EPOCH",
-        "LAST-SEQUENCE",
-        "LAST-TIME",
-        "TXN-START-OFFSET",
-    ]);
+    let mut rows = Rows::new(&PRODUCER_COLUMNS);
     for (place, p) in &open {
         rows.push(producer_row(place, p));
     }
@@ -409,9 +392,13 @@ async fn abort(client: &Client, args: &AbortArgs) -> Result<()> {
         (None, None) => bail!("say which transaction: --start-offset or --producer-id"),
     };
     client.admin().abort_transaction(&hanging).await?;
-    say!(
-        "Aborted the transaction of producer {} in {place}.",
-        hanging.producer_id
+    done(
+        args.output,
+        json!({"topic": place.topic.as_ref(), "partition": place.partition, "producer_id": hanging.producer_id, "aborted": true}),
+        format_args!(
+            "Aborted the transaction of producer {} in {place}.",
+            hanging.producer_id
+        ),
     );
     Ok(())
 }

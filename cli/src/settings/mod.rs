@@ -114,6 +114,14 @@ fn own_keys(keys: &mut BTreeMap<String, String>, dir: Option<String>, listen: Op
     }
 }
 
+/// The entries of a properties file, in order and unchecked.
+pub fn read_properties(path: &Path) -> Result<Vec<(String, String)>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let entries = properties::parse(&text).with_context(|| format!("cannot understand {shown}"))?;
+    Ok(entries.into_iter().map(|e| (e.key, e.value)).collect())
+}
+
 /// Reads a file and checks each of its entries, so that an error names its line.
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>> {
     let shown = path.display();

@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// A `thalweg server` on fixed ports, so that clients find it again after a restart.
 pub(crate) struct Server {
@@ -61,6 +61,49 @@ impl Server {
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         self.child = Some(child);
+    }
+
+    /// Starts a command against the server.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(args)
+            .args(["--bootstrap", &self.bootstrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    }
+
+    /// Runs a command against the server, with standard input.
+    pub(crate) fn try_run(&self, args: &[&str], input: &str) -> Output {
+        use std::io::Write as _;
+        let mut child = self.spawn(args);
+        // A command that does not read its input may be gone already.
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let _ = { stdin }.write_all(input.as_bytes());
+        child.wait_with_output().expect("the command ends")
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    pub(crate) fn run(&self, args: &[&str], input: &str) -> String {
+        let output = self.try_run(args, input);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}");
+        String::from_utf8(output.stdout).expect("text is printed")
+    }
+
+    /// Runs a command that must succeed, with `-o json`.
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let printed = self.run(&[args, &["-o", "json"]].concat(), "");
+        serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{e}: {printed}"))
+    }
+
+    /// Runs a command that must fail; what it said.
+    pub(crate) fn fails(&self, args: &[&str]) -> String {
+        let output = self.try_run(args, "");
+        assert!(!output.status.success(), "{args:?} succeeds");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// `kill -9`.

@@ -5,8 +5,10 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use thalweg_log::client::{ConsumerRecord, TopicPartition};
+use thalweg_log::record::RecordBatch;
 
 use crate::args::shown_time;
+use crate::commands::log::Marker;
 use crate::encoding::Encoding;
 
 /// What is printed of a record.
@@ -117,52 +119,102 @@ impl Format {
         }
         Ok(Self::Pieces(pieces))
     }
+}
 
+/// Prints records.
+#[derive(Debug)]
+pub struct Printer {
+    pub format: Format,
+    /// How keys and values are written.
+    pub encoding: Encoding,
+    /// What stands for null, but in JSON.
+    pub null: Vec<u8>,
+}
+
+impl Printer {
     /// Prints a record.
     pub fn print(
         &self,
         out: &mut impl Write,
-        encoding: Encoding,
         place: &TopicPartition,
         record: &ConsumerRecord,
     ) -> std::io::Result<()> {
-        match self {
-            Self::Json => writeln!(out, "{}", to_json(encoding, place, record)),
-            Self::Pieces(pieces) => pieces
+        match &self.format {
+            Format::Json => writeln!(out, "{}", self.to_json(place, record)),
+            Format::Pieces(pieces) => pieces
                 .iter()
-                .try_for_each(|piece| piece.print(out, encoding, place, record)),
+                .try_for_each(|piece| self.print_piece(out, piece, place, record)),
         }
     }
-}
 
-impl Piece {
-    fn print(
+    /// Prints the markers of a control batch, as `kafka-dump-log` writes them.
+    pub fn print_control(
         &self,
         out: &mut impl Write,
-        encoding: Encoding,
+        place: &TopicPartition,
+        batch: &RecordBatch,
+    ) -> std::io::Result<()> {
+        let records = batch.records().map_err(std::io::Error::other)?;
+        for record in records {
+            let record = record.map_err(std::io::Error::other)?;
+            let marker = Marker::of(&record);
+            match &self.format {
+                Format::Json => writeln!(
+                    out,
+                    "{}",
+                    json!({
+                        "topic": place.topic.as_ref(),
+                        "partition": place.partition,
+                        "offset": record.offset,
+                        "timestamp": record.timestamp,
+                        "control": marker.name(),
+                        "producer_id": batch.producer_id,
+                        "producer_epoch": batch.producer_epoch,
+                        "coordinator_epoch": marker.coordinator_epoch,
+                    })
+                )?,
+                Format::Pieces(_) => writeln!(
+                    out,
+                    "{place} offset: {} {}: {} producerId: {} producerEpoch: {} {marker}",
+                    record.offset,
+                    batch.timestamp_type(),
+                    record.timestamp,
+                    batch.producer_id,
+                    batch.producer_epoch,
+                )?,
+            }
+        }
+        Ok(())
+    }
+
+    fn print_piece(
+        &self,
+        out: &mut impl Write,
+        piece: &Piece,
         place: &TopicPartition,
         record: &ConsumerRecord,
     ) -> std::io::Result<()> {
-        let bytes = |out: &mut dyn Write, bytes: &Option<bytes::Bytes>| {
-            out.write_all(&encoding.encode(bytes.as_deref().unwrap_or_default()))
+        let bytes = |out: &mut dyn Write, bytes: &Option<bytes::Bytes>| match bytes {
+            Some(bytes) => out.write_all(&self.encoding.encode(bytes)),
+            None => out.write_all(&self.null),
         };
         let length = |bytes: &Option<bytes::Bytes>| match bytes {
             Some(bytes) => i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             None => -1,
         };
-        match self {
-            Self::Text(text) => out.write_all(text),
-            Self::Topic => write!(out, "{}", place.topic),
-            Self::Partition => write!(out, "{}", place.partition),
-            Self::Offset => write!(out, "{}", record.offset),
-            Self::Timestamp => write!(out, "{}", record.timestamp),
-            Self::Time => out.write_all(shown_time(record.timestamp).as_bytes()),
-            Self::Key => bytes(out, &record.key),
-            Self::Value => bytes(out, &record.value),
-            Self::KeyLength => write!(out, "{}", length(&record.key)),
-            Self::ValueLength => write!(out, "{}", length(&record.value)),
-            Self::LeaderEpoch => write!(out, "{}", record.leader_epoch.unwrap_or(-1)),
-            Self::Headers => {
+        match piece {
+            Piece::Text(text) => out.write_all(text),
+            Piece::Topic => write!(out, "{}", place.topic),
+            Piece::Partition => write!(out, "{}", place.partition),
+            Piece::Offset => write!(out, "{}", record.offset),
+            Piece::Timestamp => write!(out, "{}", record.timestamp),
+            Piece::Time => out.write_all(shown_time(record.timestamp).as_bytes()),
+            Piece::Key => bytes(out, &record.key),
+            Piece::Value => bytes(out, &record.value),
+            Piece::KeyLength => write!(out, "{}", length(&record.key)),
+            Piece::ValueLength => write!(out, "{}", length(&record.value)),
+            Piece::LeaderEpoch => write!(out, "{}", record.leader_epoch.unwrap_or(-1)),
+            Piece::Headers => {
                 for (at, header) in record.headers.iter().enumerate() {
                     if at > 0 {
                         out.write_all(b",")?;
@@ -175,27 +227,27 @@ impl Piece {
             }
         }
     }
-}
 
-fn to_json(encoding: Encoding, place: &TopicPartition, record: &ConsumerRecord) -> Value {
-    let text = |bytes: &Option<bytes::Bytes>| match bytes {
-        None => Value::Null,
-        Some(bytes) => json!(String::from_utf8_lossy(&encoding.encode(bytes))),
-    };
-    let headers: Vec<Value> = record
-        .headers
-        .iter()
-        .map(|header| json!([String::from_utf8_lossy(&header.key), text(&header.value)]))
-        .collect();
-    json!({
-        "topic": place.topic.as_ref(),
-        "partition": place.partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-        "key": text(&record.key),
-        "value": text(&record.value),
-        "headers": headers,
-    })
+    fn to_json(&self, place: &TopicPartition, record: &ConsumerRecord) -> Value {
+        let text = |bytes: &Option<bytes::Bytes>| match bytes {
+            None => Value::Null,
+            Some(bytes) => json!(String::from_utf8_lossy(&self.encoding.encode(bytes))),
+        };
+        let headers: Vec<Value> = record
+            .headers
+            .iter()
+            .map(|header| json!([String::from_utf8_lossy(&header.key), text(&header.value)]))
+            .collect();
+        json!({
+            "topic": place.topic.as_ref(),
+            "partition": place.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+            "key": text(&record.key),
+            "value": text(&record.value),
+            "headers": headers,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,27 @@
-//! `thalweg consume TOPIC`: records out, as text or JSON.
+//! `thalweg consume TOPIC...`: records out, as text or JSON.
 
 mod format;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use thalweg_connectors::{Unit, progress_bar};
 use thalweg_log::client::{
-    AutoOffsetReset, Client, Consumer, ConsumerConfig, IsolationLevel, OffsetSpec, TopicPartition,
+    AutoOffsetReset, Client, Consumer, ConsumerConfig, IsolationLevel, OffsetSpec,
+    PartitionRecords, TopicPartition,
 };
 
-use self::format::Format;
+use self::format::{Format, Printer};
 use crate::args::{numbers, pairs, span, time};
 use crate::encoding::Encoding;
+use crate::places::{matching, whole_name};
 use crate::target::Target;
+
+/// How long one look for records takes.
+const POLL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Output {
@@ -47,10 +52,16 @@ enum Isolation {
   thalweg consume orders --offset -10 --exit    the last ten of each partition
   thalweg consume orders --offset @2025-01-31T12:00:00 --format '%d %k: %v\\n'
   thalweg consume orders --partition 0,2 --offset 100 --count 5 -o json
-  thalweg consume orders --group billing --from-beginning")]
+  thalweg consume orders --group billing --from-beginning
+  thalweg consume 'orders-.*' --regex --exit --format '%t-%p %o %v\\n'
+  thalweg consume orders --exit --print-control   the markers of transactions too")]
 pub struct ConsumeArgs {
-    /// The topic
-    topic: String,
+    /// The topics
+    #[arg(required = true, value_name = "TOPIC")]
+    topics: Vec<String>,
+    /// Take TOPIC for a regular expression that the whole name must match
+    #[arg(long, visible_alias = "include")]
+    regex: bool,
     /// Start at the first record
     #[arg(long, short = 'b', conflicts_with = "offset")]
     from_beginning: bool,
@@ -72,6 +83,9 @@ pub struct ConsumeArgs {
     /// End once everything that was there at the start is printed
     #[arg(long, short)]
     exit: bool,
+    /// End when no record has come for so long, such as 5s
+    #[arg(long, value_name = "SPAN")]
+    timeout: Option<String>,
     /// Go on with what comes after, which is the default
     #[arg(long, conflicts_with = "exit")]
     follow: bool,
@@ -79,8 +93,11 @@ pub struct ConsumeArgs {
     #[arg(long, short, conflicts_with_all = ["partition", "offset", "exit"])]
     group: Option<String>,
     /// Whether records of open and aborted transactions are seen
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, visible_alias = "isolation-level")]
     isolation: Isolation,
+    /// Show the markers that end transactions as well, between the records
+    #[arg(long)]
+    print_control: bool,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -90,6 +107,14 @@ pub struct ConsumeArgs {
     /// How keys and values are written
     #[arg(long, value_enum, default_value_t)]
     encoding: Encoding,
+    /// What is printed for null, but in JSON [default: nothing]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    null_marker: String,
     /// A setting of the consumer by Kafka's name
     #[arg(long = "set", short = 'X', value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -127,12 +152,26 @@ impl ConsumeArgs {
         }
     }
 
+    fn printer(&self) -> Result<Printer> {
+        Ok(Printer {
+            format: self.format()?,
+            encoding: self.encoding,
+            null: self.null_marker.clone().into_bytes(),
+        })
+    }
+
+    fn patience(&self) -> Result<Option<Duration>> {
+        let millis = self.timeout.as_deref().map(span).transpose()?;
+        Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+    }
+
     fn config(&self) -> Result<ConsumerConfig> {
         let settings = pairs("--set", &self.settings)?;
         let settings = settings.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let mut config = ConsumerConfig::from_map(settings)?;
         config.group_id = self.group.clone();
         config.enable_auto_commit = self.group.is_some();
+        config.control_records = self.print_control;
         if self.isolation == Isolation::ReadCommitted {
             config.isolation_level = IsolationLevel::ReadCommitted;
         }
@@ -168,20 +207,24 @@ fn parse_start(text: &str) -> Result<Start> {
 
 pub async fn run(args: ConsumeArgs) -> Result<()> {
     // What is wrong with the arguments is said before anything is opened.
-    let (start, format, config) = (args.start()?, args.format()?, args.config()?);
-    let log = args.target.open().await?;
-    log.with(async |client| {
-        let mut consumer = client.consumer(config)?;
-        let done = tokio::select! {
-            done = consume(client, &mut consumer, &args, start, &format) => done,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        };
-        // What was printed is committed, and the group hears that a member is gone.
-        let closed = consumer.close().await;
-        done?;
-        Ok(closed?)
-    })
-    .await
+    let (start, printer, config) = (args.start()?, args.printer()?, args.config()?);
+    let patience = args.patience()?;
+    if args.regex {
+        whole_name(&args.topics)?;
+    }
+    args.target
+        .with(async |client| {
+            let mut consumer = client.consumer(config)?;
+            let done = tokio::select! {
+                done = consume(client, &mut consumer, &args, start, patience, &printer) => done,
+                _ = tokio::signal::ctrl_c() => Ok(()),
+            };
+            // What was printed is committed, and the group hears that a member is gone.
+            let closed = consumer.close().await;
+            done?;
+            Ok(closed?)
+        })
+        .await
 }
 
 async fn consume(
@@ -189,10 +232,14 @@ async fn consume(
     consumer: &mut Consumer,
     args: &ConsumeArgs,
     start: Start,
-    format: &Format,
+    patience: Option<Duration>,
+    printer: &Printer,
 ) -> Result<()> {
     let ends = if args.group.is_some() {
-        consumer.subscribe(&[&args.topic])?;
+        match args.regex {
+            true => consumer.subscribe_pattern(&args.topics.join("|"))?,
+            false => consumer.subscribe(&args.topics)?,
+        }
         None
     } else {
         let ends = assign(client, consumer, args, start).await?;
@@ -205,21 +252,38 @@ async fn consume(
         true => indicatif::ProgressBar::hidden(),
         false => progress_bar("consumed", None, Unit::Records),
     };
+    let mut last = Instant::now();
     while left > 0 {
         if let Some(ends) = &ends
             && is_past(consumer, ends).await?
         {
             break;
         }
-        let fetched = consumer.poll_records(Duration::from_millis(500)).await?;
+        let waited = last.elapsed();
+        if patience.is_some_and(|patience| waited >= patience) {
+            break;
+        }
+        let wait = patience.map_or(POLL, |patience| (patience - waited).min(POLL));
+        let fetched = consumer.poll_records(wait).await?;
+        if !fetched.is_empty() {
+            last = Instant::now();
+        }
         // Where each partition's printed records end, for the commit.
         let mut printed: BTreeMap<TopicPartition, i64> = fetched
             .iter()
             .map(|records| (records.topic_partition.clone(), records.start_offset))
             .collect();
-        'fetched: for records in fetched {
+        'fetched: for records in fetched.into_iter().flat_map(batch_by_batch) {
             let place = records.topic_partition.clone();
             let end = ends.as_ref().and_then(|ends| ends.get(&place)).copied();
+            let marks = records.batches.first().filter(|batch| batch.is_control());
+            if let Some(batch) = marks {
+                if end.is_none_or(|end| batch.base_offset < end) {
+                    printer.print_control(&mut out, &place, batch)?;
+                    printed.insert(place, batch.next_offset());
+                }
+                continue;
+            }
             for record in records {
                 let record = record?;
                 // What came after the start is not asked for.
@@ -229,7 +293,7 @@ async fn consume(
                 if left == 0 {
                     break 'fetched;
                 }
-                format.print(&mut out, args.encoding, &place, &record)?;
+                printer.print(&mut out, &place, &record)?;
                 printed.insert(place.clone(), record.offset + 1);
                 bar.inc(1);
                 left -= 1;
@@ -237,13 +301,25 @@ async fn consume(
         }
         if left == 0 && args.group.is_some() {
             for (place, offset) in printed {
-                consumer.seek(&place, offset)?;
+                // A position that was read to knows its leader epoch, one that was sought not.
+                if consumer.position(&place).await? != offset {
+                    consumer.seek(&place, offset)?;
+                }
             }
         }
         out.flush()?;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The same records, each batch for itself.
+fn batch_by_batch(mut records: PartitionRecords) -> impl Iterator<Item = PartitionRecords> {
+    let batches = std::mem::take(&mut records.batches);
+    batches.into_iter().map(move |batch| PartitionRecords {
+        batches: vec![batch],
+        ..records.clone()
+    })
 }
 
 type Ends = BTreeMap<TopicPartition, i64>;
@@ -255,19 +331,25 @@ async fn assign(
     args: &ConsumeArgs,
     start: Start,
 ) -> Result<Ends> {
-    let topic = client.topic(&args.topic).await?;
-    let count = topic.partition_count();
-    let wanted = match &args.partition {
-        Some(text) => numbers(text).context("--partition takes numbers such as 0 or 0,2-4")?,
-        None => (0..count).collect(),
+    let named = match &args.partition {
+        Some(text) => Some(numbers(text).context("--partition takes numbers such as 0 or 0,2-4")?),
+        None => None,
     };
-    if wanted.is_empty() || wanted.iter().any(|p| *p >= count) {
-        bail!("topic {} has the partitions 0 to {}", args.topic, count - 1);
+    let mut places = Vec::new();
+    let names = match args.regex {
+        true => matching(client, &args.topics).await?,
+        false => args.topics.clone(),
+    };
+    for name in names {
+        let topic = client.topic(&name).await?;
+        let count = topic.partition_count();
+        let wanted = named.clone().unwrap_or_else(|| (0..count).collect());
+        if wanted.is_empty() || wanted.iter().any(|p| *p >= count) {
+            bail!("topic {name} has the partitions 0 to {}", count - 1);
+        }
+        let place = |p| TopicPartition::new(name.as_str(), p);
+        places.extend(wanted.into_iter().map(place));
     }
-    let places: Vec<TopicPartition> = wanted
-        .into_iter()
-        .map(|p| TopicPartition::new(args.topic.as_str(), p))
-        .collect();
     let begins = consumer.beginning_offsets(&places).await?;
     let ends = consumer.end_offsets(&places).await?;
     let at_time = match start {

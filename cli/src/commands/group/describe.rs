@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use thalweg_log::client::{
@@ -10,7 +10,7 @@ use thalweg_log::client::{
 };
 
 use super::text;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, all_done};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -32,8 +32,8 @@ pub struct DescribeArgs {
     #[arg(long, conflicts_with = "state")]
     members: bool,
     /// With --members, show what each of them reads, and in a group of the consumer protocol the
-    /// epochs and what it shall read
-    #[arg(long, short, requires = "members")]
+    /// epochs and what it shall read; with offsets, the leader epochs and the metadata of commits
+    #[arg(long, short, conflicts_with = "state")]
     verbose: bool,
     /// Show the type, the state, the assignor, the coordinator and the epochs
     #[arg(long)]
@@ -85,6 +85,19 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
             "ASSIGNMENT",
             "TARGET-ASSIGNMENT",
         ],
+        (_, false, true) => &[
+            "GROUP",
+            "TOPIC",
+            "PARTITION",
+            "LEADER-EPOCH",
+            "CURRENT-OFFSET",
+            "LOG-END-OFFSET",
+            "LAG",
+            "CONSUMER-ID",
+            "HOST",
+            "CLIENT-ID",
+            "METADATA",
+        ],
         _ => &[
             "GROUP",
             "TOPIC",
@@ -117,7 +130,7 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
             members(&group, args.verbose, &mut rows);
         } else {
             let before = rows.len();
-            offsets(client, &group, &mut rows).await?;
+            offsets(client, &group, args.verbose, &mut rows).await?;
             if rows.len() == before {
                 notes.push(format!(
                     "Group {id} ({}) has committed nothing yet.",
@@ -136,10 +149,7 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
     if !rows.is_empty() || args.output == Output::Json {
         rows.print(args.output);
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 fn state(group: &GroupDescription, rows: &mut Rows) {
@@ -202,7 +212,12 @@ fn assignment(partitions: &[TopicPartition]) -> Vec<String> {
         .collect()
 }
 
-async fn offsets(client: &Client, group: &GroupDescription, rows: &mut Rows) -> Result<()> {
+async fn offsets(
+    client: &Client,
+    group: &GroupDescription,
+    verbose: bool,
+    rows: &mut Rows,
+) -> Result<()> {
     let admin = client.admin();
     let committed = admin.group_offsets(&group.group_id, None).await?;
     let owners: BTreeMap<&TopicPartition, _> = group
@@ -227,7 +242,7 @@ async fn offsets(client: &Client, group: &GroupDescription, rows: &mut Rows) -> 
             .zip(end)
             .map(|(current, end)| (end - current).max(0));
         let owner = owners.get(place);
-        rows.push(vec![
+        let mut row = vec![
             json!(group.group_id),
             json!(place.topic.as_ref()),
             json!(place.partition),
@@ -237,7 +252,14 @@ async fn offsets(client: &Client, group: &GroupDescription, rows: &mut Rows) -> 
             json!(owner.map(|owner| &owner.member_id)),
             json!(owner.map(|owner| &owner.host)),
             json!(owner.map(|owner| &owner.client_id)),
-        ]);
+        ];
+        if verbose {
+            let committed = committed.get(place);
+            row.insert(3, json!(committed.and_then(|c| c.leader_epoch)));
+            let metadata = committed.map(|c| &c.metadata).filter(|m| !m.is_empty());
+            row.push(json!(metadata));
+        }
+        rows.push(row);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use thalweg_log::client::{Client, ListGroupsOptions, TopicPartition};
 
 use crate::args::places;
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, all_done, done, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +73,9 @@ pub struct DeleteOffsetsArgs {
     topics: Vec<String>,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -84,43 +87,52 @@ pub struct RemoveMembersArgs {
     instances: Vec<String>,
     #[command(flatten)]
     target: Target,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub async fn run(command: GroupCommand) -> Result<()> {
     match command {
         GroupCommand::List(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| list(client, &args).await).await
+            args.target
+                .with(async |client| list(client, &args).await)
+                .await
         }
         GroupCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe::run(client, &args).await)
+            args.target
+                .with(async |client| describe::run(client, &args).await)
                 .await
         }
         GroupCommand::Delete(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| delete(client, &args).await).await
+            args.target
+                .with(async |client| delete(client, &args).await)
+                .await
         }
         GroupCommand::ResetOffsets(args) => {
             args.check()?;
-            let log = args.target.open().await?;
-            log.with(async |client| reset::run(client, &args).await)
+            args.target
+                .with(async |client| reset::run(client, &args).await)
                 .await
         }
         GroupCommand::DeleteOffsets(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| delete_offsets(client, &args).await)
+            args.target
+                .with(async |client| delete_offsets(client, &args).await)
                 .await
         }
         GroupCommand::RemoveMembers(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| {
-                let admin = client.admin();
-                admin.remove_members(&args.group, &args.instances).await?;
-                Ok(())
-            })
-            .await?;
-            say!("Group {} goes on without them.", args.group);
+            args.target
+                .with(async |client| {
+                    let admin = client.admin();
+                    admin.remove_members(&args.group, &args.instances).await?;
+                    Ok(())
+                })
+                .await?;
+            done(
+                args.output,
+                json!({"group": args.group, "removed": args.instances}),
+                format_args!("Group {} goes on without them.", args.group),
+            );
             Ok(())
         }
     }
@@ -192,10 +204,7 @@ async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
     } else if failed.is_empty() {
         say!("No group is without members.");
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 async fn delete_offsets(client: &Client, args: &DeleteOffsetsArgs) -> Result<()> {
@@ -215,8 +224,15 @@ async fn delete_offsets(client: &Client, args: &DeleteOffsetsArgs) -> Result<()>
         bail!("group {} has committed nothing there", args.group);
     }
     admin.delete_group_offsets(&args.group, &wanted).await?;
+    let mut rows = Rows::new(&["GROUP", "TOPIC", "PARTITION", "DELETED"]);
     for place in wanted {
-        say!("Group {} forgot {place}.", args.group);
+        rows.push(vec![
+            json!(args.group),
+            json!(place.topic.as_ref()),
+            json!(place.partition),
+            json!(true),
+        ]);
     }
+    rows.print(args.output);
     Ok(())
 }

@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 use thalweg_log::client::{Client, IsolationLevel, OffsetAndMetadata, OffsetSpec, TopicPartition};
 
-use crate::args::{places, span, time};
-use crate::output::{Output, Rows, say};
+use crate::args::{span, time};
+use crate::output::{Output, Rows, all_done, say};
+use crate::places::partitions;
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -167,10 +168,7 @@ pub(super) async fn run(client: &Client, args: &ResetArgs) -> Result<()> {
             say!("There is nothing to reset: no offset is committed there.");
         }
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 /// The partitions that are meant.
@@ -182,22 +180,7 @@ async fn wanted(
     if args.all_topics {
         return Ok(committed.keys().cloned().collect());
     }
-    let mut all = Vec::new();
-    for (topic, partitions) in places(&args.topics)? {
-        let info = client.topic(&topic).await?;
-        let count = info.partition_count();
-        let partitions = partitions.unwrap_or_else(|| (0..count).collect());
-        for partition in partitions {
-            if partition >= count {
-                bail!(
-                    "topic {topic} has the partitions 0 to {}, and no {partition}",
-                    count - 1
-                );
-            }
-            all.push(TopicPartition::new(info.name.clone(), partition));
-        }
-    }
-    Ok(all)
+    partitions(client, &args.topics).await
 }
 
 async fn plan(client: &Client, args: &ResetArgs, group: &str) -> Result<Plan> {

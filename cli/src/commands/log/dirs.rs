@@ -1,12 +1,12 @@
 //! `thalweg log dirs`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use thalweg_log::client::Client;
 
 use crate::args::numbers;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, all_done};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -27,8 +27,9 @@ pub struct DirsArgs {
 }
 
 pub(super) async fn run(args: DirsArgs) -> Result<()> {
-    let log = args.target.open().await?;
-    log.with(async |client| show(client, &args).await).await
+    args.target
+        .with(async |client| show(client, &args).await)
+        .await
 }
 
 async fn show(client: &Client, args: &DirsArgs) -> Result<()> {
@@ -105,8 +106,5 @@ async fn show(client: &Client, args: &DirsArgs) -> Result<()> {
         }
     }
     rows.print(args.output);
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }

@@ -12,9 +12,10 @@ use thalweg_log::group::GroupRecord;
 use thalweg_log::record::{Record, RecordBatch};
 use thalweg_log::transaction::TransactionRecord;
 
+use super::marker::Marker;
 use super::segment::{Segment, base_offset};
 use crate::encoding::Encoding;
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, all_done, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Decoder {
@@ -73,10 +74,7 @@ pub fn run(args: &DumpArgs) -> Result<()> {
             }
         }
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 /// The files of a partition's folder, by name.
@@ -308,7 +306,7 @@ fn record_json(
 /// What a record of the broker's own says; what cannot be decoded is said to be so.
 fn decoded(decoder: Decoder, batch: &RecordBatch, record: &Record) -> Option<String> {
     if batch.is_control() {
-        return Some(marker(record));
+        return Some(Marker::of(record).to_string());
     }
     let key = record.key.clone().unwrap_or_default();
     let wrong = |error: &dyn std::fmt::Display| format!("(cannot be decoded: {error})");
@@ -327,26 +325,6 @@ fn decoded(decoder: Decoder, batch: &RecordBatch, record: &Record) -> Option<Str
             Some(describe_metadata_record(value).unwrap_or_else(|error| wrong(&error)))
         }
     }
-}
-
-/// A control record: the marker of a transaction, or another kind by its number.
-fn marker(record: &Record) -> String {
-    let mut key = record.key.clone().unwrap_or_default();
-    let mut value = record.value.clone().unwrap_or_default();
-    if key.len() < 4 {
-        return "a control record without a type".to_owned();
-    }
-    let _version = key.get_i16();
-    let name = match key.get_i16() {
-        0 => "endTxnMarker: ABORT",
-        1 => "endTxnMarker: COMMIT",
-        other => return format!("controlType: {other}"),
-    };
-    if value.len() < 6 {
-        return name.to_owned();
-    }
-    let _version = value.get_i16();
-    format!("{name} coordinatorEpoch: {}", value.get_i32())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

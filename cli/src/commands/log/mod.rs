@@ -3,8 +3,11 @@
 mod dirs;
 mod dump;
 mod import;
+mod marker;
 mod segment;
 mod verify;
+
+pub use marker::Marker;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -106,8 +106,8 @@ pub async fn run(args: ProduceArgs) -> Result<()> {
         bail!("--rate takes a number of records a second above 0");
     }
     let config = config(&args)?;
-    let log = args.target.open().await?;
-    log.with(async |client| produce(client, &args, config).await)
+    args.target
+        .with(async |client| produce(client, &args, config).await)
         .await
 }
 

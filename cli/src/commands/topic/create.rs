@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 use thalweg_log::client::{Client, NewTopic};
 use thalweg_log::wire::ErrorCode;
 
 use crate::args::pairs;
-use crate::output::{Output, Rows};
+use crate::output::{Output, Rows, all_done};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -74,13 +74,11 @@ pub(super) async fn run(client: &Client, args: &CreateArgs) -> Result<()> {
     if !rows.is_empty() || args.output == Output::Json {
         rows.print(args.output);
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
-fn assignment(text: &str) -> Result<BTreeMap<i32, Vec<i32>>> {
+/// Replicas by partition, as `1:2,2:1` says them.
+pub(super) fn assignment(text: &str) -> Result<BTreeMap<i32, Vec<i32>>> {
     (0..)
         .zip(text.split(','))
         .map(|(partition, brokers)| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
 use thalweg_log::client::{
@@ -11,7 +11,7 @@ use thalweg_log::client::{
     TopicPartition,
 };
 
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, all_done, say};
 use crate::target::Target;
 
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub struct DescribeArgs {
     /// The topics' names
     #[arg(required_unless_present_any = ["all_topics", "under_replicated", "under_min_isr", "at_min_isr", "unavailable", "overridden"])]
     topics: Vec<String>,
+    /// Take the names for regular expressions that a whole name must match
+    #[arg(long, requires = "topics")]
+    regex: bool,
     /// Every topic; what the filters below take where no topic is named
     #[arg(long, conflicts_with = "topics")]
     all_topics: bool,
@@ -72,6 +75,8 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
     let names: Vec<String> = if args.topics.is_empty() {
         let all = admin.list_topics().await?;
         all.into_iter().map(|t| t.name).collect()
+    } else if args.regex {
+        crate::places::matching(client, &args.topics).await?
     } else {
         args.topics.clone()
     };
@@ -97,10 +102,7 @@ pub(super) async fn run(client: &Client, args: &DescribeArgs) -> Result<()> {
         }
     }
     print(args, &shown);
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 /// A topic as it is printed.
@@ -188,7 +190,7 @@ fn print(args: &DescribeArgs, shown: &[Shown]) {
         let all: Vec<Value> = shown.iter().map(to_json).collect();
         // One topic that was asked for is one object; of several there is a list.
         match all.as_slice() {
-            [only] if args.topics.len() == 1 => say!("{only}"),
+            [only] if args.topics.len() == 1 && !args.regex => say!("{only}"),
             all => say!("{}", json!(all)),
         }
         return;

@@ -3,16 +3,17 @@
 mod alter;
 mod create;
 mod describe;
+mod offsets;
 
 pub use alter::ConfigChanges;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use thalweg_log::client::{Client, ClientError};
 use thalweg_log::wire::ErrorCode;
 
-use crate::output::{Output, Rows, say};
+use crate::output::{Output, Rows, all_done, say};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,8 @@ pub enum TopicCommand {
     List(ListArgs),
     /// Show topics' partitions, offsets and configuration
     Describe(describe::DescribeArgs),
+    /// Show where the logs of topics begin and end, or which offset a time has
+    Offsets(offsets::OffsetsArgs),
     /// Change a topic's configuration
     Alter(alter::AlterArgs),
     /// Give a topic more partitions
@@ -52,6 +55,9 @@ pub struct DeleteArgs {
     /// The topics' names
     #[arg(required = true)]
     topics: Vec<String>,
+    /// Take the names for regular expressions that a whole name must match
+    #[arg(long)]
+    regex: bool,
     /// Topics that do not exist are no error
     #[arg(long)]
     if_exists: bool,
@@ -65,37 +71,44 @@ pub struct DeleteArgs {
 pub async fn run(command: TopicCommand) -> Result<()> {
     match command {
         TopicCommand::Create(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| create::run(client, &args).await)
+            args.target
+                .with(async |client| create::run(client, &args).await)
                 .await
         }
         TopicCommand::List(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| list(client, &args).await).await
+            args.target
+                .with(async |client| list(client, &args).await)
+                .await
         }
         TopicCommand::Describe(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| describe::run(client, &args).await)
+            args.target
+                .with(async |client| describe::run(client, &args).await)
+                .await
+        }
+        TopicCommand::Offsets(args) => {
+            args.target
+                .with(async |client| offsets::run(client, &args).await)
                 .await
         }
         TopicCommand::Alter(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| alter::alter(client, &args).await)
+            args.target
+                .with(async |client| alter::alter(client, &args).await)
                 .await
         }
         TopicCommand::AddPartitions(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| alter::add_partitions(client, &args).await)
+            args.target
+                .with(async |client| alter::add_partitions(client, &args).await)
                 .await
         }
         TopicCommand::DeleteRecords(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| alter::delete_records(client, &args).await)
+            args.target
+                .with(async |client| alter::delete_records(client, &args).await)
                 .await
         }
         TopicCommand::Delete(args) => {
-            let log = args.target.open().await?;
-            log.with(async |client| delete(client, &args).await).await
+            args.target
+                .with(async |client| delete(client, &args).await)
+                .await
         }
     }
 }
@@ -128,7 +141,11 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
 }
 
 async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
-    let results = client.admin().delete_topics(&args.topics).await?;
+    let names = match args.regex {
+        true => crate::places::matching(client, &args.topics).await?,
+        false => args.topics.clone(),
+    };
+    let results = client.admin().delete_topics(&names).await?;
     let mut rows = Rows::new(&["TOPIC", "DELETED"]);
     let mut failed = Vec::new();
     for (topic, result) in results {
@@ -148,10 +165,7 @@ async fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
     if args.output == Output::Json {
         rows.print(Output::Json);
     }
-    if !failed.is_empty() {
-        bail!(failed.join("\n"));
-    }
-    Ok(())
+    all_done(failed)
 }
 
 /// Whether an error says that a topic does not exist.
