@@ -1,7 +1,7 @@
 //! The broker on TCP: binds, tells the cluster where, and answers through the handlers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl Handler for Server {
         let cx = Context {
             version: header.version,
             client_id: header.client_id.clone().unwrap_or_default(),
-            client_host: Str::from(format!("/{}", peer.ip())),
+            client_host: Str::from(format!("/{}", peer.ip().to_canonical())),
             listener: self.listener.clone(),
             usage: quotas.begin(),
         };
@@ -71,6 +71,17 @@ impl Handler for Server {
     }
 }
 
+/// Binds a listener's address; without a host that is every interface, of both versions of IP where there are both.
+async fn bind(listener: &Listener) -> io::Result<TcpListener> {
+    if listener.host.is_empty() {
+        match TcpListener::bind((Ipv6Addr::UNSPECIFIED, listener.port)).await {
+            Err(e) if e.kind() != io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    TcpListener::bind(listener.address()).await
+}
+
 /// Binds the address and serves it until `stop` turns true.
 pub(super) async fn listen(
     core: Arc<Core>,
@@ -90,7 +101,7 @@ pub(super) async fn listen(
             _ => e.to_string(),
         },
     };
-    let socket = TcpListener::bind(&address).await.map_err(failed)?;
+    let socket = bind(listener).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     core.announce(listener, bound).await?;
     core.connections.listens(&listener.name);

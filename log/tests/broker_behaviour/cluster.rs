@@ -384,3 +384,24 @@ async fn resources_with_a_configuration_are_listed() {
     );
     assert_eq!(ListConfigResourcesRequest::API, ApiKey::ListConfigResources);
 }
+
+/// Without a host, the broker is reached over both versions of IP, and its clients have one address in each.
+#[tokio::test]
+async fn an_empty_host_is_every_interface() {
+    let bench = Bench::start(&[("max.connections.per.ip", "1")]).await;
+    let bound = bench.broker.listen("PLAINTEXT://:0").await.unwrap();
+    assert!(bound.ip().is_unspecified());
+    let address = format!("127.0.0.1:{}", bound.port());
+    let long = std::time::Duration::from_secs(30);
+    let connect = async || {
+        let options = thalweg_log::net::ConnectionOptions::default();
+        let connection = thalweg_log::net::ClientConnection::connect(&address, options).await;
+        connection.unwrap()
+    };
+    let first = connect().await;
+    let answer = first.call(MetadataRequest::default(), 12, long).await;
+    assert_eq!(answer.unwrap().brokers[0].port, i32::from(bound.port()));
+    let second = connect().await;
+    let refused = second.call(MetadataRequest::default(), 12, long).await;
+    assert!(refused.unwrap_err().is_disconnect());
+}

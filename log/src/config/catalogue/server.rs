@@ -31,7 +31,7 @@ pub(super) static KEYS: &[BrokerKey] = keys! { false:
     "listener.security.protocol.map" String Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, ReadOnly,
         "Which protocol the listener of each name speaks. Only PLAINTEXT is there yet.";
     "listeners" List None, Any, ReadOnly,
-        "Where the broker accepts connections, as NAME://HOST:PORT, separated by commas; an empty host is every interface. Without any the broker is only used in its own process. Kafka's default is PLAINTEXT://:9092.";
+        "Where the broker accepts connections, as NAME://HOST:PORT, separated by commas; an empty host is every interface, of IPv4 and of IPv6. Without any the broker is only used in its own process. Kafka's default is PLAINTEXT://:9092.";
     "log.dir" List None, Any, ReadOnly,
         "The older name of log.dirs, which wins where both are set.";
     "log.dirs" List None, Any, ReadOnly,
