@@ -5,6 +5,7 @@
 //! for Kafka's `log.dirs` and `listeners`, or are for us.
 
 mod properties;
+mod providers;
 mod toml_file;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use thalweg_log::config::{all_names, check_value, nearest_key};
+
+use self::providers::Providers;
 
 pub const DEFAULT_DATA_DIR: &str = "thalweg-data";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9092";
@@ -53,9 +56,12 @@ pub struct Flags<'a> {
 
 impl Settings {
     pub fn merge(flags: &Flags<'_>) -> Result<Self> {
-        let mut keys = match flags.config {
-            Some(path) => read_file(path)?,
-            None => BTreeMap::new(),
+        let (mut keys, providers) = match flags.config {
+            Some(path) => {
+                let (keys, providers) = read_file(path)?;
+                (keys, Some(providers))
+            }
+            None => (BTreeMap::new(), None),
         };
         own_keys(&mut keys, None, None);
         let data_dir = flags.data_dir.map(|dir| dir.display().to_string());
@@ -69,7 +75,13 @@ impl Settings {
                     "--override takes KEY=VALUE, such as log.segment.bytes=1048576, not {pair:?}"
                 );
             };
-            let (key, value) = (key.trim(), value.trim().to_owned());
+            let (key, value) = (key.trim(), value.trim());
+            let value = match &providers {
+                Some(providers) => providers
+                    .resolve(value)
+                    .with_context(|| format!("--override {key}"))?,
+                None => value.to_owned(),
+            };
             match key {
                 "data.dir" => own_keys(&mut keys, Some(value), None),
                 "listen" => own_keys(&mut keys, None, Some(value)),
@@ -123,20 +135,26 @@ pub fn read_properties(path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// Reads a file and checks each of its entries, so that an error names its line.
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>> {
+fn read_file(path: &Path) -> Result<(BTreeMap<String, String>, Providers)> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {shown}"))?;
-    let entries = match path.extension().and_then(|e| e.to_str()) {
+    let mut entries = match path.extension().and_then(|e| e.to_str()) {
         Some("toml") => toml_file::parse(&text),
         Some("properties" | "conf") => properties::parse(&text),
         // Without a telling name: what parses as TOML is TOML.
         _ => toml_file::parse(&text).or_else(|_| properties::parse(&text)),
     }
     .with_context(|| format!("cannot understand the configuration {shown}"))?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let providers = Providers::take(&mut entries, environment)
+        .with_context(|| format!("cannot understand the configuration {shown}"))?;
     let java = path.extension().is_none_or(|e| e != "toml");
     let mut keys = BTreeMap::new();
     for Entry { line, key, value } in entries {
+        let value = providers
+            .resolve(&value)
+            .with_context(|| format!("{shown}:{line}: {key}"))?;
         if !OWN.contains(&key.as_str())
             && let Err(error) = check_value(&key, value.trim())
         {
@@ -151,7 +169,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>> {
             bail!("{shown}:{line}: {key} is set twice");
         }
     }
-    Ok(keys)
+    Ok((keys, providers))
 }
 
 #[cfg(test)]
@@ -265,6 +283,37 @@ mod tests {
         );
         let error = says("c.properties", "ssl.keystore.location=x\n");
         assert!(error.contains("not there yet"), "{error}");
+    }
+
+    #[test]
+    fn values_may_stand_in_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = write(folder.path(), "secrets", "parts = 5\nrack=r1\n");
+        let class = "org.apache.kafka.common.config.provider.FileConfigProvider";
+        let text = |key: &str| {
+            format!(
+                "config.providers=file\nconfig.providers.file.class={class}\nnum.partitions=${{file:{}:{key}}}\n",
+                secrets.display()
+            )
+        };
+        let path = write(folder.path(), "server.properties", &text("parts"));
+        let overrides = [format!("broker.rack=${{file:{}:rack}}", secrets.display())];
+        let settings = Settings::merge(&Flags {
+            config: Some(&path),
+            overrides: &overrides,
+            ..Flags::default()
+        })
+        .unwrap();
+        assert_eq!(settings.broker["num.partitions"], "5");
+        assert_eq!(settings.broker["broker.rack"], "r1");
+        assert!(!settings.broker.contains_key("config.providers"));
+        let path = write(folder.path(), "server.properties", &text("none"));
+        let error = format!("{:#}", merge(&path).unwrap_err());
+        assert!(
+            error.contains("server.properties:3: num.partitions"),
+            "{error}"
+        );
+        assert!(error.contains("does not set none"), "{error}");
     }
 
     #[test]
