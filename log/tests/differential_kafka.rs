@@ -53,6 +53,7 @@ async fn both_brokers_answer_alike() {
     let broker = Broker::start(config).await.unwrap();
     let address = broker.listen("127.0.0.1:0").await.unwrap();
     let mut pair = Pair::new(kafka.address(), &address.to_string()).await;
+    admin::least_isr(&mut pair).await;
     admin::cluster(&mut pair).await;
     records::topics(&mut pair).await;
     records::produce_and_fetch(&mut pair).await;
@@ -127,6 +128,7 @@ async fn both_brokers_answer_alike_to_what_is_drawn() {
     let broker = Broker::start(config).await.unwrap();
     let address = broker.listen("127.0.0.1:0").await.unwrap();
     let mut pair = Pair::new(kafka.address(), &address.to_string()).await;
+    admin::least_isr(&mut pair).await;
     let mut failed = Vec::new();
     for seed in seeds.clone() {
         if let Err(told) = seeded::round(&mut pair, seed).await {

@@ -209,12 +209,15 @@ pub(crate) async fn configs(pair: &mut Pair) {
     .await;
 }
 
-pub(crate) async fn cluster(pair: &mut Pair) {
-    // Kafka does so by itself when it formats a folder with eligible leader replicas.
+/// Kafka does so by itself when it formats a folder with eligible leader replicas.
+pub(crate) async fn least_isr(pair: &mut Pair) {
     pair.all("the least ISR", |_, _| {
         alter(BROKER, "", "min.insync.replicas", 0, Some("1"))
     })
     .await;
+}
+
+pub(crate) async fn cluster(pair: &mut Pair) {
     pair.all("versions", |_, _| ApiVersionsRequest {
         client_software_name: "thalweg".into(),
         client_software_version: "1".into(),
