@@ -8,6 +8,7 @@ once in the sink of each.
 
 import json
 import random
+import signal
 import subprocess
 import time
 
@@ -33,6 +34,12 @@ class Pipeline:
         self.workers[number].kill()
         self.workers[number].wait()
 
+    def tell(self):
+        """Has the workers write down where they are (faulthandler, and the JVM's threads)."""
+        for worker in self.workers.values():
+            worker.send_signal(signal.SIGQUIT if self.name == "java" else signal.SIGUSR1)
+        time.sleep(0.5)
+
     def stop(self):
         for number in self.workers:
             self.kill(number)
@@ -55,7 +62,7 @@ def run(broker, python, classpath, classes, logs, seed, rounds, report):
         for pipeline in pipelines:
             for number in range(WORKERS):
                 pipeline.start(number)
-        time.sleep(6)
+        subprocess.run([*program, "ready", *(p.sink for p in pipelines)], check=True, timeout=90)
         for _ in range(rounds):
             time.sleep(dice.uniform(0.5, 4))
             victim = dice.choice([None, *pipelines])
@@ -66,7 +73,6 @@ def run(broker, python, classpath, classes, logs, seed, rounds, report):
             broker.kill()
             time.sleep(dice.uniform(0, 0.5))
             broker.again()
-        time.sleep(2)
         feeder.stdin.close()
         fed = feeder.wait(120)
         for pipeline in pipelines:
@@ -80,6 +86,8 @@ def run(broker, python, classpath, classes, logs, seed, rounds, report):
                     result.update(json.loads(done.stdout))
                 except ValueError:
                     result.update(result="FAIL", detail=f"{done.stdout[-200:]} {done.stderr[-600:]}")
+            if result["result"] == "FAIL":
+                pipeline.tell()
             result["detail"] = f"{result['detail']} (seed {seed}, {rounds} kills)"
             result["seconds"] = round(time.monotonic() - (began if pipeline is pipelines[0] else since), 1)
             report(result)

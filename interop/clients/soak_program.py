@@ -1,8 +1,10 @@
 """The programs of `soak.py`: what makes its topics, feeds the input, works with librdkafka, and checks the sinks."""
 
 import argparse
+import faulthandler
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -43,7 +45,16 @@ def feed(bootstrap):
     return 1 if left or failures else 0
 
 
+def ready(bootstrap, sinks):
+    """Waits until every pipeline has written something."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none"})
+    for sink in sinks:
+        while not any(consumer.get_watermark_offsets(TopicPartition(sink, p), 30)[1] for p in range(PARTITIONS)):
+            time.sleep(0.1)
+
+
 def work(bootstrap, sink, group, identity):
+    faulthandler.register(signal.SIGUSR1)
     while True:
         try:
             session(bootstrap, sink, group, identity)
@@ -92,6 +103,7 @@ def retried(step):
         try:
             return step()
         except ck.KafkaException as error:
+            log("again after", error)
             if not error.args[0].retriable() or time.monotonic() > end:
                 raise
 
@@ -130,7 +142,9 @@ def check(bootstrap, sink, group):
         if committed == wanted:
             break
         if time.monotonic() > end:
-            raise AssertionError(f"the group is at {committed}, the input ends at {wanted}")
+            described = next(iter(admin.describe_consumer_groups([group]).values())).result(30)
+            members = {m.client_id: [p.partition for p in m.assignment.topic_partitions] for m in described.members}
+            raise AssertionError(f"the group is at {committed}, the input ends at {wanted}; it is {described.state.name}: {members}")
         time.sleep(0.2)
     fed = everything(bootstrap, INPUT, wanted, "read_uncommitted")
     for partition, values in fed.items():
@@ -152,13 +166,15 @@ def check(bootstrap, sink, group):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("role", choices=("create", "feed", "work", "check"))
+    parser.add_argument("role", choices=("create", "feed", "ready", "work", "check"))
     parser.add_argument("words", nargs="*")
     args = parser.parse_args()
     if args.role == "create":
         create(args.bootstrap, args.words)
     elif args.role == "feed":
         sys.exit(feed(args.bootstrap))
+    elif args.role == "ready":
+        ready(args.bootstrap, args.words)
     elif args.role == "work":
         work(args.bootstrap, *args.words)
     else:

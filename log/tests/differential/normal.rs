@@ -95,16 +95,7 @@ pub(crate) fn lines(mut response: Response, own: &str) -> Vec<String> {
 fn tidy(response: &mut Response, own: &str) {
     match response {
         Response::Fetch(r) => {
-            for topic in &mut r.responses {
-                topic.partitions.sort_by_key(|p| p.partition_index);
-            }
-            // Kafka tells of what does not exist last.
-            let missing = |t: &FetchableTopicResponse| {
-                t.partitions
-                    .iter()
-                    .any(|p| [3, 100].contains(&p.error_code))
-            };
-            r.responses.sort_by_key(missing);
+            together(&mut r.responses);
             for partition in r.responses.iter_mut().flat_map(|t| &mut t.partitions) {
                 // It looks aborted transactions up by positions of its index, and so tells of some too many.
                 let last = partition.records.clone().map(batches);
@@ -205,6 +196,30 @@ fn tidy(response: &mut Response, own: &str) {
         }
         _ => {}
     }
+}
+
+/// Topics once each, in an order that both have: Kafka tells last of what does not exist, and moves what had
+/// records to the end of a session.
+fn together(topics: &mut Vec<FetchableTopicResponse>) {
+    let mut merged: Vec<FetchableTopicResponse> = Vec::new();
+    for topic in topics.drain(..) {
+        let same = |t: &&mut FetchableTopicResponse| {
+            t.topic == topic.topic && t.topic_id == topic.topic_id
+        };
+        match merged.iter_mut().find(same) {
+            Some(known) => known.partitions.extend(topic.partitions),
+            None => merged.push(topic),
+        }
+    }
+    for topic in &mut merged {
+        topic.partitions.sort_by_key(|p| p.partition_index);
+    }
+    merged.sort_by_key(|t| {
+        let first = t.partitions.first();
+        let told = first.map(|p| (p.error_code, p.partition_index, p.high_watermark));
+        (t.topic.to_string(), told)
+    });
+    *topics = merged;
 }
 
 /// Batches as text, without what differs by nature.

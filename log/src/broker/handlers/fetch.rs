@@ -354,10 +354,6 @@ fn read_one(
     nothing_yet: bool,
 ) -> Result<Read, ErrorCode> {
     partition.check_epoch(asked.current_leader_epoch)?;
-    let zstd = || partition.log.config().codec() == Some(Compression::Zstd);
-    if wanted.version < ZSTD_SINCE && zstd() {
-        return Err(ErrorCode::UnsupportedCompressionType);
-    }
     if let Some(diverging) = diverging(partition, asked)? {
         return Ok(Read {
             records: Bytes::new(),
@@ -367,6 +363,22 @@ fn read_one(
             diverging: Some(diverging),
         });
     }
+    let read = read_log(partition, asked, wanted, budget, nothing_yet)?;
+    // That the offset is none of the log's is told first.
+    let zstd = || partition.log.config().codec() == Some(Compression::Zstd);
+    if wanted.version < ZSTD_SINCE && zstd() {
+        return Err(ErrorCode::UnsupportedCompressionType);
+    }
+    Ok(read)
+}
+
+fn read_log(
+    partition: &Partition,
+    asked: &FetchPartition,
+    wanted: &Wanted,
+    budget: usize,
+    nothing_yet: bool,
+) -> Result<Read, ErrorCode> {
     let max = usize::try_from(asked.partition_max_bytes)
         .unwrap_or(0)
         .min(budget);

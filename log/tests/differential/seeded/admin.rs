@@ -178,7 +178,11 @@ async fn alter_configs(pair: &mut Pair, world: &mut World) {
     {
         return;
     }
-    let operation = world.draw.mostly(0, &[1, 2, 3]);
+    let operation = if value.is_empty() {
+        0
+    } else {
+        world.draw.mostly(0, &[1, 2, 3])
+    };
     let null = world.draw.chance(5);
     let dry = world.draw.chance(12);
     pair.ask("seeded", version, |_| IncrementalAlterConfigsRequest {
@@ -303,9 +307,7 @@ async fn quotas(pair: &mut Pair, world: &mut World) {
         "connection_creation_rate",
         "nonsense",
     ]);
-    let value = world
-        .draw
-        .mostly(1_000_000.0, &[0.0, -1.0, 0.5, 1e12, f64::NAN]);
+    let value = world.draw.mostly(1_000_000.0, &[0.0, -1.0, 0.5, 1e12]);
     let (remove, dry) = (world.draw.chance(25), world.draw.chance(10));
     let version = world.draw.version::<AlterClientQuotasRequest>();
     pair.ask("seeded", version, |_| AlterClientQuotasRequest {

@@ -48,7 +48,6 @@ enum Damage {
     LastDelta(i32),
     BaseOffset(i64),
     Length(i32),
-    Codec,
     MaxTimestamp(i64),
 }
 
@@ -94,7 +93,6 @@ impl Drawn {
                 Damage::Length(5),
                 Damage::Length(1 << 30),
                 Damage::Length(-1),
-                Damage::Codec,
                 Damage::MaxTimestamp(-1),
             ])
         } else {
@@ -163,7 +161,6 @@ fn damaged(whole: Bytes, damage: Damage) -> Bytes {
         Damage::LastDelta(delta) => put(23, &delta.to_be_bytes()),
         Damage::BaseOffset(offset) => put(0, &offset.to_be_bytes()),
         Damage::Length(length) => put(8, &length.to_be_bytes()),
-        Damage::Codec => put(22, &[7]),
         Damage::MaxTimestamp(at) => put(35, &at.to_be_bytes()),
     }
 }
