@@ -27,4 +27,4 @@ lint:
 
 interop: setup
 	CARGO="$(CARGO)" ./interop/run $(INTEROP)
-	$(CARGO) test --workspace --locked --test client_kafka --test differential_kafka -- --ignored --nocapture
+	$(CARGO) test --workspace --locked --test client_kafka --test differential_kafka --test storage_kafka -- --ignored --nocapture
