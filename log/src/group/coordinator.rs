@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::classic::ClassicGroup;
 use super::consumer::{self, Assignor, ConsumerGroup, ConsumerRecord, Key};
@@ -454,8 +455,9 @@ impl Coordinator {
         self.offsets.is_unstable(group, at)
     }
 
-    /// The topics of which there are offsets.
-    pub fn topics(&self) -> BTreeSet<Str> {
+    /// The topics of which there are offsets, by name and by the id under which they were committed,
+    /// as in [`Event::TopicsDeleted`].
+    pub fn topics(&self) -> BTreeSet<(Str, Uuid)> {
         self.offsets.topics()
     }
 

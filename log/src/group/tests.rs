@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::*;
 use crate::storage::Verification;
@@ -771,13 +772,48 @@ fn offsets_of_subscribed_topics_are_not_deleted() {
     };
     assert_eq!(delete(&mut bench, "t"), ErrorCode::GroupSubscribedToTopic);
     assert_eq!(delete(&mut bench, "other"), ErrorCode::None);
-    bench.step(Event::TopicsDeleted(vec![Str::from("t")]));
+    bench.step(Event::TopicsDeleted([(Str::from("t"), Uuid::nil())].into()));
     assert!(
         bench
             .coordinator
             .offset("g", &(Str::from("t"), 0))
             .is_none()
     );
+}
+
+#[test]
+fn offsets_go_with_the_topic_that_they_were_committed_for() {
+    let mut bench = Bench::new(GroupConfig::default());
+    let [old, new] = [1, 2].map(Uuid::from_u128);
+    let mut commit = |partition: i32, topic_id: Uuid| {
+        let committed = CommittedOffset {
+            topic_id,
+            ..CommittedOffset::default()
+        };
+        let commit = Commit {
+            group: Str::from("g"),
+            generation: -1,
+            offsets: vec![((Str::from("t"), partition), committed)],
+            ..Commit::default()
+        };
+        bench.ask(|t| Event::Commit(t, commit));
+    };
+    commit(0, old);
+    commit(1, new);
+    commit(2, Uuid::nil());
+    let left = |bench: &Bench| -> Vec<i32> {
+        let all = bench.coordinator.offsets("g");
+        all.map(|((_, partition), _)| *partition).collect()
+    };
+    let t = Str::from("t");
+    assert_eq!(bench.coordinator.topics().len(), 3);
+    // Another topic of that name is there by now.
+    bench.step(Event::TopicsDeleted([(t.clone(), old)].into()));
+    assert_eq!(left(&bench), [1, 2]);
+    bench.step(Event::TopicsDeleted([(t.clone(), Uuid::nil())].into()));
+    assert_eq!(left(&bench), [1]);
+    bench.step(Event::TopicsDeleted([(t, new)].into()));
+    assert_eq!(left(&bench), [0; 0]);
 }
 
 #[test]

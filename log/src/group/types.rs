@@ -1,6 +1,6 @@
 //! What goes into the coordinator and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -312,8 +312,9 @@ pub enum Event {
     Topics(Arc<Topics>),
     /// The settings have changed: the broker's, and those that groups set for themselves.
     Configure(Arc<GroupConfig>, Arc<BTreeMap<Str, GroupOverrides>>),
-    /// Topics were deleted, and their offsets with them.
-    TopicsDeleted(Vec<Str>),
+    /// Topics are gone, and with them what was committed for them: by name and by the id under which
+    /// it was committed, which is nil where the commit did not say.
+    TopicsDeleted(BTreeSet<(Str, Uuid)>),
     /// A write was made (`Ok`), or could not be made.
     Persisted(WriteId, Result<(), ErrorCode>),
     /// Time has passed.

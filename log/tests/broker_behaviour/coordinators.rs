@@ -260,3 +260,28 @@ async fn a_static_member_that_was_killed_keeps_its_place_until_its_session_ends(
     let partitions = back.assignment.unwrap().topic_partitions;
     assert_eq!(partitions[0].partitions, [0, 1, 2]);
 }
+
+#[tokio::test]
+async fn a_topic_that_is_made_again_begins_without_offsets() {
+    let mut bench = Bench::start(&SETTINGS).await;
+    bench.create("t", 1, &[]).await;
+    bench.find(0, &[EVEN]).await;
+    assert_eq!(bench.commit(EVEN, 5).await, ErrorCode::None);
+    let delete = DeleteTopicsRequest {
+        topics: vec![DeleteTopicState {
+            name: Some(Str::from("t")),
+            ..Default::default()
+        }],
+        timeout_ms: 10_000,
+        ..Default::default()
+    };
+    let deleted = bench.ask(delete).await.responses.remove(0);
+    assert_eq!(deleted.error_code, 0);
+    bench.create("t", 1, &[]).await;
+    assert_eq!(bench.offsets_of(EVEN).await, (ErrorCode::None, vec![]));
+    assert_eq!(bench.commit(EVEN, 2).await, ErrorCode::None);
+    for _ in 0..2 {
+        assert_eq!(bench.offsets_of(EVEN).await, (ErrorCode::None, vec![2]));
+        bench.restart(&SETTINGS).await;
+    }
+}

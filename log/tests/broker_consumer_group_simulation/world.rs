@@ -378,9 +378,10 @@ impl World {
         let name = Str::from(if self.rng.random_bool(0.5) { "t" } else { "u" });
         match self.counts.get_mut(&name) {
             Some((_, count)) if *count < 12 && self.rng.random_bool(0.7) => *count += 1,
-            Some(_) => {
+            Some((id, _)) => {
+                let gone = [(name.clone(), *id)].into();
                 self.counts.remove(&name);
-                self.step(Event::TopicsDeleted(vec![name]));
+                self.step(Event::TopicsDeleted(gone));
             }
             None => {
                 self.next += 1;

@@ -9,11 +9,12 @@ mod consumer;
 mod offsets;
 mod shard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use self::shard::Shard;
 use super::core::{Core, now};
@@ -150,22 +151,22 @@ impl Groups {
         let before = std::mem::replace(&mut *self.known.lock(), known.clone());
         let loaded_now = loaded.is_some();
         let shards = loaded.unwrap_or_else(|| self.shards.table());
-        let mut gone: Vec<Str> = before
-            .topics
-            .names()
-            .filter(|name| {
-                let id = |topics: &Topics| topics.get(name).map(|(id, _)| id);
-                id(&before.topics) != id(&known.topics)
-            })
-            .cloned()
-            .collect();
-        if loaded_now {
+        let gone: BTreeSet<(Str, Uuid)> = if loaded_now {
             // Deleted just before a crash: their offsets may still be there.
-            for shard in shards.iter() {
-                gone.extend(shard.with(Coordinator::topics));
-            }
-            gone.retain(|topic| image.topic(topic).is_none());
-        }
+            let all = shards.iter().flat_map(|s| s.with(Coordinator::topics));
+            all.filter(|(topic, id)| match known.topics.get(topic) {
+                None => true,
+                Some((now, _)) => !id.is_nil() && *id != now,
+            })
+            .collect()
+        } else {
+            let all = before.topics.names().filter_map(|name| {
+                let id = |topics: &Topics| topics.get(name).map(|(id, _)| id);
+                let was = id(&before.topics).filter(|was| id(&known.topics) != Some(*was))?;
+                Some([(name.clone(), was), (name.clone(), Uuid::nil())])
+            });
+            all.flatten().collect()
+        };
         for shard in shards.iter() {
             if loaded_now || known.topics != before.topics {
                 shard.step(core, Event::Topics(Arc::clone(&known.topics)));

@@ -39,12 +39,12 @@ impl Groups {
                     Ok(replicas) => usize::try_from(p.partition_index)
                         .ok()
                         .and_then(|i| replicas.image.partitions.get(i))
-                        .map(|_| Str::from(&replicas.image.name))
+                        .map(|_| (Str::from(&replicas.image.name), replicas.image.id))
                         .ok_or(ErrorCode::UnknownTopicOrPartition),
                     Err(code) => Err(*code),
                 };
                 match known {
-                    Ok(name) => {
+                    Ok((name, topic_id)) => {
                         let at = (name, p.partition_index);
                         let expires = (request.retention_time_ms >= 0)
                             .then(|| now.saturating_add(request.retention_time_ms));
@@ -54,7 +54,7 @@ impl Groups {
                             metadata: p.committed_metadata.unwrap_or_default().detach(),
                             commit_timestamp: now,
                             expire_timestamp: expires,
-                            topic_id: topic.topic_id,
+                            topic_id,
                         };
                         offsets.push((at.clone(), offset));
                         partitions.push((at, ErrorCode::None));

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::Offsets;
 use crate::group::coordinator::{Cx, Groups, Write};
 use crate::group::records::GroupRecord;
@@ -80,13 +82,22 @@ pub(in crate::group) fn delete_offsets(
     }
 }
 
-/// Topics are gone, and their offsets with them.
-pub(in crate::group) fn topics_deleted(offsets: &mut Offsets, topics: &[Str], cx: &mut Cx<'_>) {
+/// Topics are gone, and with them what was committed for them, though not what was committed for
+/// others of the same names since.
+pub(in crate::group) fn topics_deleted(
+    offsets: &mut Offsets,
+    gone: &BTreeSet<(Str, Uuid)>,
+    cx: &mut Cx<'_>,
+) {
     for group in offsets.groups() {
         let codes: BTreeMap<_, _> = offsets
             .partitions(&group)
             .into_iter()
-            .filter(|(topic, _)| topics.contains(topic))
+            .filter(|at| {
+                let committed = offsets.get(&group, at);
+                let id = committed.map_or(Uuid::nil(), |offset| offset.topic_id);
+                gone.contains(&(at.0.clone(), id))
+            })
             .map(|at| (at, ErrorCode::None))
             .collect();
         if !codes.is_empty() {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use crate::group::types::{CommittedOffset, TopicPartition};
 use crate::wire::Str;
 
@@ -90,14 +92,14 @@ impl Offsets {
             .collect()
     }
 
-    /// The topics of which there are offsets, decided or not.
-    pub(in crate::group) fn topics(&self) -> BTreeSet<Str> {
-        let committed = self.committed.values().flat_map(BTreeMap::keys);
+    /// The topics of which there are offsets, decided or not, and the ids under which they were
+    /// committed; nil where that is not known, as it is not before they are decided.
+    pub(in crate::group) fn topics(&self) -> BTreeSet<(Str, Uuid)> {
+        let committed = self.committed.values().flatten();
+        let committed = committed.map(|((topic, _), s)| (topic.clone(), s.offset.topic_id));
         let open = self.open.values().flat_map(BTreeMap::keys);
-        committed
-            .chain(open)
-            .map(|(topic, _)| topic.clone())
-            .collect()
+        let open = open.map(|(topic, _)| (topic.clone(), Uuid::nil()));
+        committed.chain(open).collect()
     }
 
     pub(in crate::group) fn commit(
