@@ -203,9 +203,8 @@ fn kafkas_own_code_reads_what_we_write() {
         if *topic == "plain" {
             let last = found.rsplit("Dumping").next().unwrap();
             for producer in &producers {
-                let lines = last.lines();
                 let of = format!("producerId: {} ", producer.producer_id);
-                let line = lines.filter(|line| line.contains(&of)).next_back().unwrap();
+                let line = last.lines().rfind(|line| line.contains(&of)).unwrap();
                 let says = |what: String| assert!(line.contains(&what), "{what} in {line}");
                 says(format!("lastSequence: {}", producer.last_sequence));
                 says(format!("lastOffset: {} ", producer.last_offset));

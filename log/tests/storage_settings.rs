@@ -136,7 +136,9 @@ fn deleted_files_stay_for_their_delay() {
     let config = config(&[("segment.bytes", "200"), ("file.delete.delay.ms", "500")]);
     let manager = open(dir.path(), &config);
     let log = log_of(&manager, &config);
-    (0..20).for_each(|n| drop(put(&log, n, "key", "some value")));
+    for n in 0..20 {
+        put(&log, n, "key", "some value");
+    }
     assert!(log.delete_records(10).unwrap() == 10);
     let kept = files(dir.path(), ".log").len();
     assert_eq!(kept, log.segment_count());
@@ -192,7 +194,9 @@ fn without_a_delay_files_go_at_once() {
     let config = config(&[("segment.bytes", "200"), ("file.delete.delay.ms", "0")]);
     let manager = open(dir.path(), &config);
     let log = log_of(&manager, &config);
-    (0..20).for_each(|n| drop(put(&log, n, "key", "some value")));
+    for n in 0..20 {
+        put(&log, n, "key", "some value");
+    }
     log.delete_records(10).unwrap();
     assert!(files(dir.path(), ".deleted").is_empty());
     assert_eq!(files(dir.path(), ".log").len(), log.segment_count());
