@@ -14,11 +14,14 @@ const THROUGH_MAGIC: usize = 17;
 /// The smallest message of the oldest format, without its offset and its length.
 const SMALLEST: i32 = 14;
 
+/// A batch, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The first batch that is wholly there, and what follows it.
 ///
 /// # Errors
 /// [`ErrorCode::CorruptMessage`] if the framing cannot be right.
-fn first(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, ErrorCode> {
+fn first(bytes: &[u8]) -> Result<Option<Split<'_>>, ErrorCode> {
     let Some(length) = bytes.get(8..BATCH_OVERHEAD) else {
         return Ok(None);
     };
