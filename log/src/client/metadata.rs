@@ -270,6 +270,14 @@ impl Metadata {
         let call = Call::new(Destination::Any, request, timeout).at_least(min_version);
         let reply = transport.call(call).await?;
         let response = response_of::<MetadataRequest>(reply)?;
+        if response.brokers.is_empty() {
+            // It has only just started and has heard of nothing: what is known is better.
+            return Err(ClientError::broker_said(
+                ErrorCode::LeaderNotAvailable,
+                "metadata",
+                Some("the broker knows of no brokers yet"),
+            ));
+        }
         let nodes: Vec<Node> = {
             let mut cluster = self.cluster.write();
             let mut next = (**cluster).clone();
@@ -333,5 +341,42 @@ impl Metadata {
                 (code != ErrorCode::None).then(|| (name.clone(), code))
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::client::transport::Reply;
+    use crate::wire::Response;
+
+    /// A broker that knows nothing.
+    struct Fresh;
+
+    impl Transport for Fresh {
+        fn call(&self, _call: Call) -> BoxFuture<'static, Result<Reply, ClientError>> {
+            let response = Response::Metadata(MetadataResponse::default());
+            let version = 12;
+            async move { Ok(Reply { response, version }) }.boxed()
+        }
+
+        fn update_brokers(&self, _brokers: &[Node]) {
+            panic!("what is known was thrown away");
+        }
+
+        fn describe(&self) -> String {
+            "fresh".to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_brokers_is_none() {
+        let metadata = Metadata::new(Duration::from_secs(300));
+        let asked = metadata.fetch(&Fresh, None, false, Duration::from_secs(1));
+        assert!(asked.await.unwrap_err().is_retriable());
+        assert_eq!(metadata.snapshot().generation, 0);
     }
 }

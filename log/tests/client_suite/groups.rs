@@ -247,7 +247,15 @@ pub(crate) async fn a_static_member_takes_its_partitions_back(cluster: &Cluster)
     assert!(!disturbed, "the other member notices nothing");
     // It still watches the topics as the leader does.
     client.admin().create_partitions("t", 6).await.unwrap();
-    client.admin().describe_topics(&["t"]).await.unwrap();
+    // Told to all who share the client, once the broker that is asked has heard of it.
+    let end = Instant::now() + LONG;
+    loop {
+        let described = client.admin().describe_topics(&["t"]).await.unwrap();
+        if described["t"].as_ref().unwrap().partition_count() == 6 {
+            break;
+        }
+        assert!(Instant::now() < end, "{described:?}");
+    }
     poll_all(
         &mut [&mut first, &mut second],
         |_, _| {},
