@@ -166,6 +166,23 @@ fn what_changes_something_says_so_to_machines_too() {
         "producer_byte_rate=1e6",
     ];
     assert_eq!(server.json(&quota)[0]["entity"], "client-id=c");
+    for (wrong, says) in [
+        (
+            &["log", "dirs", "nope"][..],
+            "no folder has a partition of topic nope",
+        ),
+        (
+            &["group", "list", "--state", "Foo"],
+            "there is no state \"Foo\"",
+        ),
+        (
+            &["partition", "plan", "t", "--brokers", "7"],
+            "there is no broker 7",
+        ),
+    ] {
+        let error = server.fails(wrong);
+        assert!(error.contains(says), "{error}");
+    }
     let fenced = server.json(&["transaction", "terminate", "x"]);
     assert_eq!(fenced[0]["transactional_id"], "x");
     let features = ["cluster", "update-features", "group.version=1", "--dry-run"];

@@ -138,6 +138,17 @@ pub async fn run(command: GroupCommand) -> Result<()> {
     }
 }
 
+/// Kafka's names of the states of groups.
+const STATES: [&str; 7] = [
+    "Empty",
+    "Stable",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+    "Dead",
+];
+
 /// A text, or nothing where it is empty.
 fn text(text: &str) -> Value {
     match text {
@@ -155,6 +166,9 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
     let wanted = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
     };
+    if let Some(unknown) = (args.state.iter()).find(|s| !wanted(&STATES.map(String::from), s)) {
+        bail!("there is no state {unknown:?}; use {}", STATES.join(", "));
+    }
     let filters = [&args.state, &args.protocol_type, &args.types];
     let filtered = filters.iter().any(|filter| !filter.is_empty());
     groups

@@ -1,5 +1,7 @@
 //! `thalweg log dirs`.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -61,6 +63,7 @@ async fn show(client: &Client, args: &DirsArgs) -> Result<()> {
         ]),
     };
     let mut failed = Vec::new();
+    let mut seen = BTreeSet::new();
     for (broker, folders) in admin.describe_log_dirs(&brokers, None).await? {
         let folders = match folders {
             Ok(folders) => folders,
@@ -93,6 +96,7 @@ async fn show(client: &Client, args: &DirsArgs) -> Result<()> {
                 if !args.topics.is_empty() && !args.topics.iter().any(|t| *t == *place.topic) {
                     continue;
                 }
+                seen.insert(place.topic.to_string());
                 rows.push(vec![
                     json!(broker),
                     json!(folder),
@@ -105,6 +109,10 @@ async fn show(client: &Client, args: &DirsArgs) -> Result<()> {
             }
         }
     }
-    rows.print(args.output);
+    let missing = args.topics.iter().filter(|topic| !seen.contains(*topic));
+    failed.extend(missing.map(|topic| format!("no folder has a partition of topic {topic}")));
+    if !rows.is_empty() || args.output == Output::Json {
+        rows.print(args.output);
+    }
     all_done(failed)
 }

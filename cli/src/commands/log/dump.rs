@@ -61,6 +61,10 @@ pub struct DumpArgs {
 pub fn run(args: &DumpArgs) -> Result<()> {
     let mut failed = Vec::new();
     for path in &args.paths {
+        if !path.exists() {
+            failed.push(format!("there is no {}", path.display()));
+            continue;
+        }
         let files = match path.is_dir() {
             true => files_of(path)?,
             false => vec![path.clone()],
