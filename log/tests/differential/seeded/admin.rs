@@ -382,7 +382,8 @@ async fn elect(pair: &mut Pair, world: &mut World) {
 async fn log_dirs(pair: &mut Pair, world: &mut World) {
     let version = world.draw.version::<DescribeLogDirsRequest>();
     let topic = world.topic();
-    if world.known(&topic).recompressed {
+    let known = world.known(&topic);
+    if known.recompressed || known.cut {
         return;
     }
     let partition = world.partition(&topic);

@@ -405,6 +405,12 @@ pub(super) async fn read(pair: &mut Pair, world: &mut World) {
             .await;
         }
         _ => {
+            if let Some(known) = world.topics.get_mut(&topic) {
+                if known.transactional {
+                    return;
+                }
+                known.cut = true;
+            }
             let version = world.draw.version::<DeleteRecordsRequest>();
             let offset = world.draw.pick(&[0, 1, 3, 7, 20, -1, -2, 5_000]);
             pair.ask("seeded", version, |_| DeleteRecordsRequest {

@@ -96,6 +96,9 @@ async fn add_partitions(pair: &mut Pair, world: &mut World, id: &str) {
 async fn send(pair: &mut Pair, world: &mut World, id: &str) {
     let version = world.draw.version::<ProduceRequest>();
     let topic = world.topic();
+    if let Some(known) = world.topics.get_mut(&topic) {
+        known.transactional = true;
+    }
     let partition = world.partition(&topic);
     let bad = world.draw.chance(20);
     let batch = Drawn::new(world, bad);

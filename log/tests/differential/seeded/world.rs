@@ -59,6 +59,11 @@ pub(crate) struct Known {
     pub(crate) stamped: bool,
     /// The broker compresses its records: no two libraries to the same size.
     pub(crate) recompressed: bool,
+    /// Records were deleted: Kafka removes their files when its next check is due.
+    pub(crate) cut: bool,
+    /// Transactions have written to it: where the first open one begins is not what it was once that is deleted,
+    /// which Kafka notices with the next append.
+    pub(crate) transactional: bool,
 }
 
 /// An open fetch session.
@@ -251,6 +256,7 @@ impl World {
                 recompressed: configs
                     .iter()
                     .any(|(key, value)| *key == "compression.type" && *value != "producer"),
+                ..Known::default()
             };
             self.topics.insert(name.to_owned(), known);
         }
