@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import json
+import os
 import random
 import signal
 import sys
@@ -53,17 +54,38 @@ def ready(bootstrap, sinks):
             time.sleep(0.1)
 
 
+class Watchdog:
+    """Starts the process anew when it stands still, as its operator would: librdkafka's send_offsets may wait for
+    ever when its coordinator goes away at the wrong moment, with no request under way and beyond its own timeout."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.moved()
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def moved(self):
+        self.last = time.monotonic()
+
+    def watch(self):
+        while time.monotonic() - self.last < self.seconds:
+            time.sleep(0.5)
+        log("stands still")
+        faulthandler.dump_traceback(all_threads=True)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 def work(bootstrap, sink, group, identity):
     faulthandler.register(signal.SIGUSR1)
+    watchdog = Watchdog(30)
     while True:
         try:
-            session(bootstrap, sink, group, identity)
+            session(bootstrap, sink, group, identity, watchdog)
         except (ck.KafkaException, BufferError, RuntimeError) as error:
             log("starts anew after", error)
             time.sleep(0.1)
 
 
-def session(bootstrap, sink, group, identity):
+def session(bootstrap, sink, group, identity, watchdog):
     """Until something goes wrong: then the transaction is left to the next session, which aborts it by its id."""
     common = {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 300}
     producer = Producer({**common, "transactional.id": identity, "transaction.timeout.ms": 15_000, "linger.ms": 2})
@@ -74,6 +96,7 @@ def session(bootstrap, sink, group, identity):
         producer.init_transactions(60)
         consumer.subscribe([INPUT])
         while True:
+            watchdog.moved()
             found = [m for m in consumer.consume(random.randrange(1, 200), 0.2) if not m.error()]
             if found:
                 transform(producer, consumer, sink, found)
