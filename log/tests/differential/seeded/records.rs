@@ -26,11 +26,14 @@ pub(super) struct Writer {
     pub(super) transactional: bool,
 }
 
+/// Timestamp, key, value, and whether it has a header.
+type Record = (i64, Option<Vec<u8>>, Option<Vec<u8>>, bool);
+
 /// A batch, but for its producer id.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn {
     codec: Compression,
-    records: Vec<(i64, Option<Vec<u8>>, Option<Vec<u8>>, bool)>,
+    records: Vec<Record>,
     control: bool,
     damage: Damage,
 }
