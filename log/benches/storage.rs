@@ -36,6 +36,7 @@ fn benches(c: &mut Criterion) {
         .with([
             ("segment.bytes", "67108864"),
             ("retention.bytes", "134217728"),
+            ("file.delete.delay.ms", "0"),
         ])
         .expect("is a configuration");
 
