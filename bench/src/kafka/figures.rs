@@ -171,7 +171,9 @@ fn row<T>(rows: &Rows<T>, name: &str, unit: &str, of: impl Fn(&T) -> f64 + Copy)
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    // Of an even number, halfway between the two in the middle.
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    (at(values.len().saturating_sub(1) / 2) + at(values.len() / 2)) / 2.0
 }
 
 fn shown(value: f64) -> String {
